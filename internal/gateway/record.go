@@ -1,0 +1,116 @@
+package gateway
+
+import "time"
+
+// End says how a client's request ended.
+type End uint8
+
+// Ends of a request.
+const (
+	EndDone         End = iota // answered in full
+	EndClientClosed            // the client went away first
+	EndCut                     // the upstream's answer broke off
+)
+
+var endNames = [...]string{"done", "client closed", "cut"}
+
+// String names the end as logs and pages do.
+func (e End) String() string { return endNames[e] }
+
+// Usage is what a request consumed, in tokens of the model.
+type Usage struct {
+	Input, Output int64
+}
+
+// Attempt is one try with one key.
+type Attempt struct {
+	Key      KeyID
+	Status   int // the upstream's, 0 if none came
+	Verdict  Verdict
+	Duration time.Duration // until the verdict
+}
+
+// Record is what is remembered of one client request.
+type Record struct {
+	Provider  ProviderName
+	Model     string // as the client wrote it, shortened; "" where it named none
+	TokenHash string
+	Status    int // as the client saw it
+	End       End
+	Attempts  []Attempt
+	Usage     Usage
+	StartedAt time.Time
+	FirstByte time.Duration // until the first byte to the client
+	Duration  time.Duration
+	Counted   bool // authenticated and well formed: part of the totals
+}
+
+// Outcome tells success from failure; of what the client broke off it is neither.
+func (r *Record) Outcome() (success, failure bool) {
+	switch {
+	case r.End == EndClientClosed:
+		return false, false
+	case r.End == EndDone && r.Status >= 200 && r.Status < 400:
+		return true, false
+	}
+	return false, true
+}
+
+// Counts are totals of client requests.
+type Counts struct {
+	Requests, Success, Failure int64
+	Usage                      Usage
+}
+
+// Add adds other to c.
+func (c *Counts) Add(other Counts) {
+	c.Requests += other.Requests
+	c.Success += other.Success
+	c.Failure += other.Failure
+	c.Usage.Input += other.Usage.Input
+	c.Usage.Output += other.Usage.Output
+}
+
+// Delta is what happened to one provider's numbers and keys since it was last
+// written down. It is added to what is stored, except the states, which replace.
+type Delta struct {
+	Provider ProviderName
+	Global   Counts
+	Models   []ModelDelta
+	Tokens   []TokenDelta
+	Keys     []KeyDelta
+	States   []StateChange
+	Refusals []Refusal
+}
+
+// Empty reports whether there is nothing to write.
+func (d *Delta) Empty() bool {
+	return d.Global == (Counts{}) && len(d.Models)+len(d.Tokens)+len(d.Keys)+len(d.States)+len(d.Refusals) == 0
+}
+
+// ModelDelta counts requests for one model in one hour.
+type ModelDelta struct {
+	Model    string
+	Hour     time.Time // its beginning, UTC
+	LastUsed time.Time
+	Counts   Counts
+}
+
+// TokenDelta counts requests made with one client token.
+type TokenDelta struct {
+	Hash     string
+	LastUsed time.Time
+	Counts   Counts
+}
+
+// KeyDelta counts attempts made with one key; its times are the latest ones.
+type KeyDelta struct {
+	Key    KeyID
+	Counts KeyCounts
+}
+
+// StateChange is a key's new state.
+type StateChange struct {
+	Key   KeyID
+	State KeyState
+}
