@@ -1,0 +1,374 @@
+// Package pool lends keys: the step between authentication and forwarding. It
+// holds every key of one provider in memory, hands them out in rotation, takes
+// them out of it when an answer speaks against them and back in when their
+// time has come, and holds requests back while the upstream is down.
+package pool
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"strings"
+	"sync"
+	"time"
+
+	"ollama-api-pool/internal/gateway"
+)
+
+// Settings are the times of a pool's marks, from the configuration.
+type Settings struct {
+	FailedFor        time.Duration // how long a refused key stays out
+	DisableThreshold int           // failures in a row after which it is disabled
+	DisabledFor      time.Duration // how long it is disabled then
+}
+
+const bearerPrefix = "Bearer "
+
+// Pool is the keys of one provider with their state. All methods may be called
+// concurrently; none waits for anything but the pool's own short lock.
+type Pool struct {
+	provider gateway.ProviderName
+	settings Settings
+
+	mu       sync.Mutex // guards all that follows
+	keys     []entry    // by slot
+	free     []int32    // slots without a key
+	byID     map[uint64]int32
+	accounts map[string]int32 // account -> one of its slots
+	main     rotation
+	models   map[string]*restricted // models that some keys may not use
+	agenda   agenda
+	counts   [statusKinds]int
+	seq      uint64 // counts changes of state, to tell what began before one
+	breaker  breaker
+	guard    guard
+
+	dirtyStates, dirtyCounts []int32
+	dirtyRefusals            []gateway.Refusal
+}
+
+// marks are what keeps a key out of the rotation. Times are Unix nanoseconds,
+// 0 for none.
+type marks struct {
+	failedUntil, disabledUntil, restsUntil int64
+	lastError                              string
+	consecutive                            int32
+	disabled                               uint8 // index in disabledReasons
+	restStep                               uint8
+}
+
+// entry is one key.
+type entry struct {
+	bearer           string // the Authorization header's value, ready made
+	account          string
+	id               uint64
+	expiresAt        int64
+	changed          uint64 // Pool.seq of its latest change of state
+	marks            marks
+	accNext, accPrev int32 // ring of the account's keys
+	gen              uint32
+	total, ok, bad   int32 // attempts not yet written down
+	lastUsed         int64
+	lastOK, lastBad  int64
+	status           status
+	live             bool
+	proven           bool // has served before
+	held             bool // back from a rest of unknown length, and one probe is under way
+	stateDirty       bool
+	countsDirty      bool
+}
+
+type status uint8
+
+const (
+	active status = iota
+	resting
+	failed
+	disabled
+	expired
+	statusKinds
+)
+
+var (
+	statusNames     = [statusKinds]gateway.KeyStatus{gateway.KeyActive, gateway.KeyResting, gateway.KeyFailed, gateway.KeyDisabled, gateway.KeyExpired}
+	disabledReasons = [...]gateway.DisabledReason{gateway.NotDisabled, gateway.DisabledAuto, gateway.DisabledManual}
+)
+
+// New makes an empty pool.
+func New(provider gateway.ProviderName, s Settings) *Pool {
+	return &Pool{
+		provider: provider,
+		settings: s,
+		byID:     map[uint64]int32{},
+		accounts: map[string]int32{},
+		main:     newRotation(0),
+		models:   map[string]*restricted{},
+		breaker:  breaker{reserve: retryReserve},
+	}
+}
+
+// Provider names the provider whose keys these are.
+func (p *Pool) Provider() gateway.ProviderName { return p.provider }
+
+// Put adds a key with the state it is stored with, and reports false if the
+// pool has it already.
+func (p *Pool) Put(k gateway.Key, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	id := idNumber(gateway.IDOfKey(k.Secret))
+	if _, ok := p.byID[id]; ok {
+		return false
+	}
+	slot := p.newSlot()
+	e := &p.keys[slot]
+	*e = entry{
+		bearer:    bearerPrefix + k.Secret.Reveal(),
+		id:        id,
+		gen:       e.gen + 1,
+		expiresAt: nano(k.ExpiresAt),
+		marks:     marksOf(k.State),
+		proven:    !k.Counts.LastSuccess.IsZero(),
+		live:      true,
+		status:    statusKinds, // none yet
+	}
+	p.byID[id] = slot
+	p.joinAccount(slot, gateway.AccountOf(k.Username))
+	p.refresh(slot, now.UnixNano())
+	return true
+}
+
+func (p *Pool) newSlot() int32 {
+	if n := len(p.free); n > 0 {
+		slot := p.free[n-1]
+		p.free = p.free[:n-1]
+		return slot
+	}
+	p.keys = append(p.keys, entry{})
+	n := len(p.keys)
+	p.main.grow(n)
+	p.agenda.grow(n)
+	for _, m := range p.models {
+		m.rotation.grow(n)
+	}
+	return int32(n - 1) //nolint:gosec // a pool of two billion keys does not fit in memory
+}
+
+// Grow makes room for n more keys, so that loading many does not copy them
+// over and over.
+func (p *Pool) Grow(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if want := len(p.keys) + n; want > cap(p.keys) {
+		keys := make([]entry, len(p.keys), want)
+		copy(keys, p.keys)
+		p.keys = keys
+	}
+}
+
+// Remove takes a key out of the pool for good. Requests that hold it finish.
+func (p *Pool) Remove(id gateway.KeyID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	slot, ok := p.byID[idNumber(id)]
+	if !ok {
+		return false
+	}
+	e := &p.keys[slot]
+	p.leaveRotations(slot)
+	for _, m := range p.models {
+		delete(m.until, slot)
+	}
+	p.agenda.set(slot, 0)
+	p.leaveAccount(slot)
+	p.counts[e.status]--
+	delete(p.byID, e.id)
+	p.keys[slot] = entry{gen: e.gen + 1}
+	p.free = append(p.free, slot)
+	return true
+}
+
+// SetState replaces a key's marks, as when an operator enables or disables it.
+// The change is not handed to Drain: whoever calls has stored it already.
+func (p *Pool) SetState(id gateway.KeyID, s gateway.KeyState, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	slot, ok := p.byID[idNumber(id)]
+	if !ok {
+		return false
+	}
+	e := &p.keys[slot]
+	e.marks = marksOf(s)
+	e.held = false
+	p.touch(e)
+	p.refresh(slot, now.UnixNano())
+	return true
+}
+
+// ClearRefusals forgets which models a key may not use.
+func (p *Pool) ClearRefusals(id gateway.KeyID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	slot, ok := p.byID[idNumber(id)]
+	if !ok {
+		return
+	}
+	for model := range p.models {
+		p.readmit(model, slot)
+	}
+}
+
+// State returns a key's state and status as they are in memory.
+func (p *Pool) State(id gateway.KeyID) (gateway.KeyState, gateway.KeyStatus, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	slot, ok := p.byID[idNumber(id)]
+	if !ok {
+		return gateway.KeyState{}, "", false
+	}
+	e := &p.keys[slot]
+	return e.marks.state(), statusNames[e.status], true
+}
+
+// Has reports whether the pool holds a key.
+func (p *Pool) Has(id gateway.KeyID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, ok := p.byID[idNumber(id)]
+	return ok
+}
+
+// Len is how many keys there are, whatever their state.
+func (p *Pool) Len() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.byID)
+}
+
+// Counts is how many keys there are of each status.
+func (p *Pool) Counts() map[gateway.KeyStatus]int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := make(map[gateway.KeyStatus]int, statusKinds)
+	for i, n := range p.counts {
+		m[statusNames[i]] = n
+	}
+	return m
+}
+
+// Tick brings back what is due: keys whose rest is over, keys that may use a
+// model again, keys whose life has ended. Calling it often is cheap; without
+// it keys come back a few at a time as others are asked for.
+func (p *Pool) Tick(now time.Time) {
+	for {
+		p.mu.Lock()
+		more := p.settleDue(now.UnixNano(), tickBatch)
+		more = p.settleRefusals(now.UnixNano(), tickBatch) || more
+		p.mu.Unlock()
+		if !more {
+			return
+		}
+	}
+}
+
+const (
+	tickBatch = 512 // appointments kept under one hold of the lock
+	pickBatch = 4   // appointments kept by one pick
+)
+
+// settleDue keeps up to limit appointments that are due and reports whether
+// more may be.
+func (p *Pool) settleDue(now int64, limit int) bool {
+	for range limit {
+		at := p.agenda.first()
+		if at == 0 || at > now {
+			return false
+		}
+		slot := p.agenda.heap[0].slot
+		before := p.keys[slot].status
+		p.refresh(slot, now)
+		if e := &p.keys[slot]; e.status != before {
+			p.touch(e)
+			p.markState(slot)
+		}
+	}
+	return true
+}
+
+func (p *Pool) joinAccount(slot int32, account string) {
+	e := &p.keys[slot]
+	e.accNext, e.accPrev = slot, slot
+	if account == "" {
+		return
+	}
+	first, ok := p.accounts[account]
+	if !ok {
+		account = strings.Clone(account)
+		p.accounts[account] = slot
+		e.account = account
+		return
+	}
+	f := &p.keys[first]
+	e.account = f.account
+	e.accNext, e.accPrev = first, f.accPrev
+	p.keys[f.accPrev].accNext = slot
+	f.accPrev = slot
+}
+
+func (p *Pool) leaveAccount(slot int32) {
+	e := &p.keys[slot]
+	if e.account == "" {
+		return
+	}
+	if e.accNext == slot {
+		delete(p.accounts, e.account)
+		return
+	}
+	p.keys[e.accPrev].accNext = e.accNext
+	p.keys[e.accNext].accPrev = e.accPrev
+	if p.accounts[e.account] == slot {
+		p.accounts[e.account] = e.accNext
+	}
+}
+
+// eachOfAccount calls f for every key of the account that slot belongs to,
+// slot included.
+func (p *Pool) eachOfAccount(slot int32, f func(int32)) {
+	for s := slot; ; {
+		next := p.keys[s].accNext
+		f(s)
+		if next == slot {
+			return
+		}
+		s = next
+	}
+}
+
+func idNumber(id gateway.KeyID) uint64 {
+	var b [8]byte
+	if len(id) != gateway.KeyIDLen {
+		return 0
+	}
+	if _, err := hex.Decode(b[:], []byte(id)); err != nil {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b[:])
+}
+
+func idName(id uint64) gateway.KeyID {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], id)
+	return gateway.KeyID(hex.EncodeToString(b[:]))
+}
+
+func nano(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+func fromNano(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n).UTC()
+}

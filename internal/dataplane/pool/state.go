@@ -1,0 +1,181 @@
+package pool
+
+import (
+	"math"
+	"time"
+
+	"ollama-api-pool/internal/gateway"
+)
+
+// A rest whose end nobody told lasts firstRest, and twice as long each time up
+// to longestRest (contract, section 1).
+const (
+	firstRest   = 30 * time.Second
+	longestRest = time.Hour
+)
+
+// never stands for "until enabled by hand".
+const never = math.MaxInt64
+
+func marksOf(s gateway.KeyState) marks {
+	m := marks{
+		failedUntil:   nano(s.FailedUntil),
+		disabledUntil: nano(s.DisabledUntil),
+		restsUntil:    nano(s.RestsUntil),
+		lastError:     s.LastError,
+		consecutive:   int32(min(max(s.ConsecutiveFailures, 0), math.MaxInt32)), //nolint:gosec // bounded here
+		restStep:      uint8(min(max(s.RestStep, 0), math.MaxUint8)),            //nolint:gosec // bounded here
+	}
+	for i, r := range disabledReasons {
+		if r == s.Disabled {
+			m.disabled = uint8(i) //nolint:gosec // three reasons
+		}
+	}
+	if m.disabled != 0 && m.disabledUntil == 0 {
+		m.disabledUntil = never
+	}
+	return m
+}
+
+func (m *marks) state() gateway.KeyState {
+	s := gateway.KeyState{
+		FailedUntil:         fromNano(m.failedUntil),
+		RestsUntil:          fromNano(m.restsUntil),
+		Disabled:            disabledReasons[m.disabled],
+		ConsecutiveFailures: int(m.consecutive),
+		RestStep:            int(m.restStep),
+		LastError:           m.lastError,
+	}
+	if m.disabledUntil != never {
+		s.DisabledUntil = fromNano(m.disabledUntil)
+	}
+	return s
+}
+
+// expire drops the marks whose time is over.
+func (m *marks) expire(now int64) {
+	if m.failedUntil <= now {
+		m.failedUntil = 0
+	}
+	if m.restsUntil <= now {
+		m.restsUntil = 0
+	}
+	if m.disabledUntil <= now {
+		m.disabledUntil, m.disabled = 0, 0
+	}
+}
+
+// status tells what the marks amount to, once those that are over are dropped.
+func (m *marks) status() status {
+	switch {
+	case m.disabled != 0:
+		return disabled
+	case m.failedUntil != 0:
+		return failed
+	case m.restsUntil != 0:
+		return resting
+	}
+	return active
+}
+
+// returnsAt is when the last of the marks ends.
+func (m *marks) returnsAt() int64 {
+	return max(m.failedUntil, m.disabledUntil, m.restsUntil)
+}
+
+// refresh derives a key's status from its marks, puts it in or out of the
+// rotation accordingly, and makes its next appointment.
+func (p *Pool) refresh(slot int32, now int64) {
+	e := &p.keys[slot]
+	e.marks.expire(now)
+	was := e.status
+	e.status = e.marks.status()
+	appointment := e.marks.returnsAt()
+	if appointment == never {
+		appointment = 0
+	}
+	if e.expiresAt != 0 {
+		if e.expiresAt <= now {
+			e.status, appointment = expired, 0
+		} else if appointment == 0 || e.expiresAt < appointment {
+			appointment = e.expiresAt
+		}
+	}
+	if was != e.status {
+		if was < statusKinds {
+			p.counts[was]--
+		}
+		p.counts[e.status]++
+	}
+	p.agenda.set(slot, appointment)
+	if e.status == active && !e.held {
+		p.joinRotations(slot)
+	} else {
+		p.leaveRotations(slot)
+	}
+}
+
+// touch notes that a key's state changed: what began before cannot change it again.
+func (p *Pool) touch(e *entry) {
+	p.seq++
+	e.changed = p.seq
+}
+
+func (p *Pool) markState(slot int32) {
+	if e := &p.keys[slot]; !e.stateDirty {
+		e.stateDirty = true
+		p.dirtyStates = append(p.dirtyStates, slot)
+	}
+}
+
+// restAccount lets all keys of an account rest until a time.
+func (p *Pool) restAccount(slot int32, until int64, step uint8, reason string, now int64) {
+	p.eachOfAccount(slot, func(s int32) { p.restOne(s, until, step, reason, now) })
+}
+
+func (p *Pool) restOne(slot int32, until int64, step uint8, reason string, now int64) {
+	e := &p.keys[slot]
+	e.marks.restsUntil = max(e.marks.restsUntil, until)
+	e.marks.restStep = step
+	e.marks.lastError = reason
+	e.held = false
+	p.touch(e)
+	p.refresh(slot, now)
+	p.markState(slot)
+}
+
+// restEnd is when a rest ends whose verdict may not say so, and how many such
+// rests in a row that makes.
+func restEnd(v *gateway.Verdict, step uint8, now int64) (until int64, next uint8) {
+	switch {
+	case !v.Until.IsZero() && v.Until.UnixNano() > now:
+		return v.Until.UnixNano(), step
+	case v.For > 0:
+		return now + int64(v.For), step
+	}
+	d := firstRest << min(step, 16)
+	if d > longestRest {
+		return now + int64(longestRest), step
+	}
+	return now + int64(d), step + 1
+}
+
+// failOne marks a key as refused, and disables it after several in a row.
+func (p *Pool) failOne(slot int32, reason string, now int64) {
+	e := &p.keys[slot]
+	m := &e.marks
+	m.consecutive++
+	m.lastError = reason
+	if int(m.consecutive) >= p.settings.DisableThreshold {
+		m.failedUntil = 0
+		if m.disabled != 2 { // the operator's own word stands
+			m.disabled, m.disabledUntil = 1, now+int64(p.settings.DisabledFor)
+		}
+	} else {
+		m.failedUntil = now + int64(p.settings.FailedFor)
+	}
+	e.held = false
+	p.touch(e)
+	p.refresh(slot, now)
+	p.markState(slot)
+}
