@@ -1,0 +1,95 @@
+# The ways to build, run and check this tree. `make help` lists them.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+GO ?= go
+export GO
+
+# What `ollama-api-pool version` says: the nearest tag and commit, or "dev" in
+# a tree without git. The explicit directory keeps an outer repository out, and
+# works where the tree belongs to another user, as in many containers.
+VERSION ?= $(or $(shell git --git-dir='$(CURDIR)/.git' describe --tags --always --dirty 2>/dev/null),dev)
+LDFLAGS = -X ollama-api-pool/internal/cli.version=$(VERSION)
+
+# The modules of this tree that hold Go code; tools/ only pins versions.
+MODULES := . $(patsubst %/go.mod,%,$(wildcard e2e/go.mod bench/go.mod))
+LINT := $(GO) tool -modfile='$(CURDIR)/tools/go.mod' golangci-lint
+
+# What may be set on the command line.
+ARGS ?=
+FUZZTIME ?= 20s
+BENCH ?= .
+BENCHTIME ?= 200ms
+PKG ?= ./internal/...
+
+.PHONY: help
+help: ## say what can be made (the default)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+.PHONY: run
+run: build ## build and serve in the foreground; ARGS="--config x" passes options
+	@exec bin/ollama-api-pool serve $(ARGS)
+
+.PHONY: build
+build: ## build bin/ollama-api-pool
+	$(GO) build -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ollama-api-pool ./cmd/ollama-api-pool
+
+.PHONY: test
+test: test-unit e2e ## run every test with the race detector, installing what they need
+
+.PHONY: test-unit
+test-unit: test-deps
+	@echo 'go test -race ./...'
+	@CGO_ENABLED=1 $(GO) test -race ./...
+
+.PHONY: test-deps
+test-deps:
+	@scripts/test-deps
+
+# The program under test is built by the tests themselves, which Go's test
+# cache cannot see; hence -count=1.
+.PHONY: e2e
+e2e: test-deps ## run the end-to-end tests against the built program
+	@if [ -f e2e/go.mod ]; then \
+		echo 'go test -race -count=1 ./... (in e2e)'; \
+		CGO_ENABLED=1 $(GO) -C e2e test -race -count=1 ./...; \
+	fi
+
+.PHONY: check
+check: ## all that must hold before a change is done; CI runs this
+	@scripts/check $(MODULES)
+
+.PHONY: lint
+lint: ## run the linters of .golangci.yml
+	@for m in $(MODULES); do \
+		echo "golangci-lint run ($$m)"; \
+		(cd $$m && $(LINT) run ./...) || exit; \
+	done
+
+.PHONY: lint-build
+lint-build:
+	@$(LINT) version
+
+.PHONY: lint-fmt
+lint-fmt:
+	@for m in $(MODULES); do (cd $$m && $(LINT) fmt --diff) || exit; done
+
+.PHONY: fmt
+fmt: ## format the Go code
+	@for m in $(MODULES); do (cd $$m && $(LINT) fmt) || exit; done
+
+.PHONY: generate
+generate: ## write the generated files anew
+	$(GO) generate ./...
+
+.PHONY: bench
+bench: bench-go ## run the benchmarks; PKG, BENCH and BENCHTIME narrow them
+
+.PHONY: bench-go
+bench-go:
+	$(GO) test -run='^$$' -bench='$(BENCH)' -benchtime=$(BENCHTIME) -benchmem $(PKG)
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target in turn, each for FUZZTIME (20s)
+	@scripts/fuzz $(FUZZTIME)
