@@ -1,0 +1,167 @@
+package httpkit
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"ollama-api-pool/internal/gateway"
+)
+
+func TestErrorForms(t *testing.T) {
+	for _, tt := range []struct {
+		kind              gateway.Kind
+		status            int
+		openAI, anthropic string
+		admin             string // code
+	}{
+		{gateway.KindInvalid, 400, "invalid_request_error", "invalid_request_error", "invalid_request_error"},
+		{gateway.KindUnauthorized, 401, "authentication_error", "authentication_error", "authentication_error"},
+		{gateway.KindForbidden, 403, "permission_error", "permission_error", "permission_error"},
+		{gateway.KindNotFound, 404, "invalid_request_error", "not_found_error", "not_found"},
+		{gateway.KindMethod, 405, "invalid_request_error", "invalid_request_error", "invalid_request_error"},
+		{gateway.KindConflict, 409, "invalid_request_error", "invalid_request_error", "conflict"},
+		{gateway.KindTooLarge, 413, "invalid_request_error", "request_too_large", "invalid_request_error"},
+		{gateway.KindMediaType, 415, "invalid_request_error", "invalid_request_error", "invalid_request_error"},
+		{gateway.KindRateLimited, 429, "rate_limit_error", "rate_limit_error", "rate_limit_error"},
+		{gateway.KindNoKey, 503, "no_available_keys", "overloaded_error", "no_available_keys"},
+		{gateway.KindProviderDisabled, 503, "provider_disabled", "overloaded_error", "provider_disabled"},
+		{gateway.KindUpstream, 502, "upstream_error", "api_error", "upstream_error"},
+		{gateway.KindUpstreamTimeout, 504, "upstream_timeout", "api_error", "upstream_timeout"},
+		{gateway.KindUnavailable, 503, "service_unavailable", "overloaded_error", "service_unavailable"},
+	} {
+		e := gateway.Errorf(tt.kind, `say <"it">`)
+		openAI := `{"error":{"message":"say <\"it\">","type":"` + tt.openAI + `","code":"` + tt.openAI + `","param":null}}`
+		admin := `{"error":{"message":"say <\"it\">","type":"` + tt.openAI + `","code":"` + tt.admin + `","param":null}}`
+		anthropic := `{"type":"error","error":{"type":"` + tt.anthropic + `","message":"say <\"it\">"},"request_id":"r1"}`
+		for name, want := range map[string]struct {
+			write func(http.ResponseWriter)
+			body  string
+		}{
+			"OpenAI":    {func(w http.ResponseWriter) { WriteError(w, gateway.DialectOpenAI, e, "r1") }, openAI},
+			"responses": {func(w http.ResponseWriter) { WriteError(w, gateway.DialectResponses, e, "r1") }, openAI},
+			"Anthropic": {func(w http.ResponseWriter) { WriteError(w, gateway.DialectAnthropic, e, "r1") }, anthropic},
+			"Ollama":    {func(w http.ResponseWriter) { WriteError(w, gateway.DialectOllama, e, "r1") }, `{"error":"say <\"it\">"}`},
+			"admin":     {func(w http.ResponseWriter) { WriteAdminError(w, nil, e, "r1") }, admin},
+		} {
+			w := httptest.NewRecorder()
+			want.write(w)
+			if w.Code != tt.status || w.Body.String() != want.body+"\n" {
+				t.Errorf("%s: %d %s, want %d %s", name, w.Code, w.Body, tt.status, want.body)
+			}
+			if w.Header().Get("X-Request-Id") != "r1" || w.Header().Get("Cache-Control") != "no-store" {
+				t.Errorf("%s: header %v", name, w.Header())
+			}
+		}
+	}
+}
+
+func TestInternalErrorsAreHidden(t *testing.T) {
+	e := &gateway.Error{Kind: gateway.KindInternal, Message: "dial db as root", Cause: errors.New("secret")}
+	for form, want := range map[gateway.Dialect]string{
+		gateway.DialectOpenAI:    `{"error":{"message":"internal error, request id r1","type":"internal_error","code":"internal_error","param":null}}`,
+		gateway.DialectAnthropic: `{"type":"error","error":{"type":"api_error","message":"internal error, request id r1"},"request_id":"r1"}`,
+		gateway.DialectOllama:    `{"error":"internal error, request id r1"}`,
+	} {
+		if got := string(AppendError(nil, form, e, "r1")); got != want {
+			t.Errorf("%s", got)
+		}
+	}
+	if got := string(AppendError([]byte("data: "), gateway.DialectOllama, e, "")); got != `data: {"error":"internal error"}` {
+		t.Errorf("%s", got)
+	}
+	unknown := gateway.Errorf(gateway.Kind(200), "who knows")
+	if got := string(AppendError(nil, gateway.DialectOllama, unknown, "")); got != `{"error":"internal error"}` || ErrorStatus(unknown.Kind) != 500 {
+		t.Errorf("%s", got)
+	}
+}
+
+func TestErrorHeaders(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		e           gateway.Error
+		header, val string
+	}{
+		{"rounded up", gateway.Error{Kind: gateway.KindNoKey, RetryAfter: 1500 * time.Millisecond}, "Retry-After", "2"},
+		{"whole", gateway.Error{Kind: gateway.KindNoKey, RetryAfter: 3 * time.Second}, "Retry-After", "3"},
+		{"at least one", gateway.Error{Kind: gateway.KindNoKey, RetryAfter: time.Nanosecond}, "Retry-After", "1"},
+		{"very long", gateway.Error{Kind: gateway.KindNoKey, RetryAfter: 1<<63 - 1}, "Retry-After", "9223372037"},
+		{"429 always tells", gateway.Error{Kind: gateway.KindRateLimited}, "Retry-After", "1"},
+		{"not told", gateway.Error{Kind: gateway.KindNoKey}, "Retry-After", ""},
+		{"methods", gateway.Error{Kind: gateway.KindMethod, Allow: "GET, HEAD"}, "Allow", "GET, HEAD"},
+		{"no methods elsewhere", gateway.Error{Kind: gateway.KindInvalid, Allow: "GET"}, "Allow", ""},
+		{"challenge", gateway.Error{Kind: gateway.KindUnauthorized}, "WWW-Authenticate", "Bearer"},
+		{"no challenge", gateway.Error{Kind: gateway.KindForbidden}, "WWW-Authenticate", ""},
+		{"what the answer was to have", gateway.Error{Kind: gateway.KindInternal}, "Content-Encoding", ""},
+	} {
+		w := httptest.NewRecorder()
+		w.Header().Set("Content-Encoding", "gzip")
+		WriteError(w, gateway.DialectOpenAI, &tt.e, "")
+		if got := w.Result().Header.Get(tt.header); got != tt.val {
+			t.Errorf("%s: %s: %q, want %q", tt.name, tt.header, got, tt.val)
+		}
+	}
+}
+
+func TestWriteDataError(t *testing.T) {
+	e := gateway.Errorf(gateway.KindInvalid, "no")
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil)
+	w := httptest.NewRecorder()
+	WriteDataError(w, r, e, "r1")
+	if got := w.Body.String(); got != `{"error":{"message":"no","type":"invalid_request_error","code":"invalid_request_error","param":null}}`+"\n" {
+		t.Errorf("without an exchange: %s", got)
+	}
+	x := &gateway.Exchange{Route: gateway.Route{Dialect: gateway.DialectOllama}}
+	w = httptest.NewRecorder()
+	WriteDataError(w, r.WithContext(gateway.WithExchange(r.Context(), x)), e, "r1")
+	if got := w.Body.String(); got != `{"error":"no"}`+"\n" {
+		t.Errorf("native: %s", got)
+	}
+}
+
+// TestErrorIsOneWrite keeps a small answer in one packet.
+func TestErrorIsOneWrite(t *testing.T) {
+	w := &writeCounter{ResponseWriter: httptest.NewRecorder()}
+	WriteError(w, gateway.DialectOpenAI, gateway.Errorf(gateway.KindNoKey, "none"), "r1")
+	if w.writes != 1 {
+		t.Errorf("%d writes", w.writes)
+	}
+}
+
+type writeCounter struct {
+	http.ResponseWriter
+	writes int
+}
+
+func (w *writeCounter) Write(p []byte) (int, error) {
+	w.writes++
+	return w.ResponseWriter.Write(p)
+}
+
+func FuzzAppendError(f *testing.F) {
+	f.Add("no <key>", uint8(gateway.KindNoKey), uint8(gateway.DialectAnthropic))
+	f.Add("\xff\x00\"\\\n\u2028", uint8(gateway.KindInvalid), uint8(gateway.DialectOllama))
+	f.Fuzz(func(t *testing.T, message string, kind, form uint8) {
+		line := AppendError(nil, gateway.Dialect(form), gateway.Errorf(gateway.Kind(kind), "%s", message), "r1")
+		if !json.Valid(line) {
+			t.Fatalf("not JSON: %q", line)
+		}
+		for _, c := range line {
+			if c == '\n' || c == '\r' {
+				t.Fatalf("more than a line: %q", line)
+			}
+		}
+	})
+}
+
+func BenchmarkWriteError(b *testing.B) {
+	e := &gateway.Error{Kind: gateway.KindNoKey, Message: "no key can serve now", RetryAfter: time.Minute}
+	w := &nullWriter{}
+	b.ReportAllocs()
+	for b.Loop() {
+		WriteError(w, gateway.DialectOpenAI, e, "r1")
+	}
+}
