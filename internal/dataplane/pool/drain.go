@@ -94,3 +94,14 @@ func (p *Pool) Health() Health {
 	}
 	return Health{Open: true, Refusal: p.breaker.refusal, OpenedAt: fromNano(p.breaker.openedAt)}
 }
+
+// IDs names every key of the pool.
+func (p *Pool) IDs() []gateway.KeyID {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ids := make([]gateway.KeyID, 0, len(p.byID))
+	for id := range p.byID {
+		ids = append(ids, idName(id))
+	}
+	return ids
+}

@@ -354,3 +354,14 @@ func (p *Pool) suspect(slot int32, e *entry, reason string, now int64) bool {
 	p.breaker.trip(now, reason)
 	return true
 }
+
+// SoonestReturn is how long it takes until the first key that is out returns,
+// 0 if none will by itself; usable means that there is no need to wait.
+func (p *Pool) SoonestReturn(now time.Time) (wait time.Duration, usable bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if at, t := p.agenda.first(), now.UnixNano(); at > t {
+		wait = time.Duration(at - t)
+	}
+	return wait, p.main.n > 0
+}
