@@ -53,6 +53,7 @@ type Exchange struct {
 	Path      string // as the client asked, without a token
 	PathToken Secret // the token that stood in the path
 	Route     Route
+	Refusal   error      // why the address cannot be served; nil if it can
 	Principal *Principal // nil before authentication, or where none is needed
 	Record    Record
 }

@@ -166,3 +166,13 @@ type Refusal struct {
 	Model string
 	Until time.Time
 }
+
+// KeyQuery asks for a page of keys.
+type KeyQuery struct {
+	Status   KeyStatus // "": all
+	Category string    // "": all
+	Search   string    // part of the user name, the whole key, its id, or the category; "": all
+	Sort     string    // a column, with "-" in front for descending; "": as stored
+	Offset   int
+	Limit    int
+}

@@ -41,6 +41,7 @@ type Pool struct {
 	seq      uint64 // counts changes of state, to tell what began before one
 	breaker  breaker
 	guard    guard
+	warmed   uint32 // keeps the compiler from dropping the reads of warm
 
 	dirtyStates, dirtyCounts []int32
 	dirtyRefusals            []gateway.Refusal
@@ -56,23 +57,24 @@ type marks struct {
 	restStep                               uint8
 }
 
-// entry is one key.
+// entry is one key. What a pick reads stands in its first 32 bytes, so that it
+// touches one line of the processor's cache.
 type entry struct {
 	bearer           string // the Authorization header's value, ready made
-	account          string
 	id               uint64
-	expiresAt        int64
-	changed          uint64 // Pool.seq of its latest change of state
-	marks            marks
-	accNext, accPrev int32 // ring of the account's keys
 	gen              uint32
-	total, ok, bad   int32 // attempts not yet written down
-	lastUsed         int64
-	lastOK, lastBad  int64
 	status           status
 	live             bool
 	proven           bool // has served before
 	held             bool // back from a rest of unknown length, and one probe is under way
+	marks            marks
+	account          string
+	expiresAt        int64
+	changed          uint64 // Pool.seq of its latest change of state
+	accNext, accPrev int32  // ring of the account's keys
+	total, ok, bad   int32  // attempts not yet written down
+	lastUsed         int64
+	lastOK, lastBad  int64
 	stateDirty       bool
 	countsDirty      bool
 }

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"strings"
 	"time"
 
 	"ollama-api-pool/internal/gateway"
@@ -40,13 +41,8 @@ func (p *Pool) refuse(slot int32, model string, until int64) {
 		if len(p.models) >= maxRestricted {
 			p.forgetModel()
 		}
-		m = &restricted{rotation: newRotation(len(p.keys)), until: map[int32]int64{}}
-		p.models[model] = m
-		// In the order in which the keys would have served.
-		for s, n := p.main.cursor, p.main.n; n > 0; n-- {
-			m.rotation.add(s)
-			s = p.main.next[s]
-		}
+		m = &restricted{rotation: p.main.clone(), until: map[int32]int64{}}
+		p.models[strings.Clone(model)] = m
 	}
 	m.until[slot] = until
 	m.queue = append(m.queue, refusedUntil{until, slot, p.keys[slot].gen})

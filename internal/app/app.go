@@ -1,0 +1,273 @@
+// Package app puts the parts together: it is the one place that knows them all.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"ollama-api-pool/internal/background"
+	"ollama-api-pool/internal/config"
+	"ollama-api-pool/internal/dataplane/auth"
+	"ollama-api-pool/internal/dataplane/pool"
+	"ollama-api-pool/internal/dataplane/usage"
+	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/storage/sqlstore"
+)
+
+// How often what happens beside the requests is done.
+const (
+	tickEvery   = 100 * time.Millisecond // keys whose rest is over come back
+	followEvery = 2 * time.Second        // rows that something else inserted are noticed
+	rehashEvery = 2 * time.Second        // used plain tokens are replaced by hashes
+)
+
+// lastWrite is how long the final write may take after everything has stopped.
+const lastWrite = 10 * time.Second
+
+// Deps are what an App takes from outside.
+type Deps struct {
+	Log       *slog.Logger
+	Version   string
+	Transport http.RoundTripper // to the upstreams; nil: the network, as configured
+}
+
+// App is the running program.
+type App struct {
+	cfg     *config.Config
+	log     *slog.Logger
+	version string
+	started time.Time
+
+	lock     *Lock
+	listener net.Listener
+	server   *http.Server
+	served   chan error // how the server ended
+	handler  atomic.Pointer[http.Handler]
+	active   *inFlight
+
+	store      *sqlstore.Store
+	pools      map[gateway.ProviderName]*pool.Pool
+	tokens     *auth.Registry
+	ledger     *usage.Ledger
+	writer     *writer
+	roster     *Roster
+	adminToken gateway.Secret
+	loops      *background.Group
+
+	ready atomic.Bool // loaded, and not stopping
+}
+
+// Start takes hold of the data directory, listens, loads the pool and begins
+// to serve. Errors are fit for the operator's eyes. An App that started must
+// be stopped.
+func Start(ctx context.Context, cfg *config.Config, deps Deps) (*App, error) {
+	if err := supported(cfg); err != nil {
+		return nil, err
+	}
+	a := &App{
+		cfg: cfg, log: deps.Log, version: deps.Version, started: time.Now(),
+		served: make(chan error, 1), active: newInFlight(),
+	}
+	if err := a.start(ctx, deps); err != nil {
+		a.abandon()
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *App) start(ctx context.Context, deps Deps) (err error) {
+	if a.lock, err = TakeDataDir(a.cfg.DataDir); err != nil {
+		return err
+	}
+	if a.adminToken = a.cfg.AdminToken; a.adminToken == "" {
+		if a.adminToken, err = ensureAdminToken(a.cfg.DataDir); err != nil {
+			return err
+		}
+	}
+	if a.listener, err = listen(ctx, a.cfg.ListenAddr); err != nil {
+		return err
+	}
+	a.serve()
+	if err := a.open(ctx); err != nil {
+		return err
+	}
+	handler, err := a.routes(deps)
+	if err != nil {
+		return err
+	}
+	if err := writeInstance(a.cfg.DataDir, Instance{PID: pid(), Addr: reachable(a.listener.Addr())}); err != nil {
+		return err
+	}
+	a.runLoops(ctx)
+	a.handler.Store(&handler)
+	a.ready.Store(true)
+	return nil
+}
+
+// open opens the store and fills memory from it.
+func (a *App) open(ctx context.Context) (err error) {
+	opts := sqlstore.Options{Path: StorePath(a.cfg.DataDir), EncryptionKey: []byte(a.cfg.EncryptionKey.Reveal())}
+	if a.store, err = sqlstore.Open(ctx, opts); err != nil {
+		return err
+	}
+	a.pools = map[gateway.ProviderName]*pool.Pool{}
+	for _, name := range gateway.Providers() {
+		a.pools[name] = pool.New(name, pool.Settings{
+			FailedFor:        a.cfg.KeyFailedFor,
+			DisableThreshold: a.cfg.KeyDisableThreshold,
+			DisabledFor:      a.cfg.KeyDisabledFor,
+		})
+	}
+	a.tokens = auth.NewRegistry()
+	a.ledger = usage.NewLedger(usage.Options{
+		Analytics:       a.cfg.EnableAnalytics,
+		SampleRate:      a.cfg.StatsSampleRate,
+		ModelSampleRate: a.cfg.ModelStatsSampleRate,
+	})
+	a.writer = &writer{store: a.store, pools: a.pools, ledger: a.ledger}
+	a.roster = &Roster{store: a.store, pools: a.pools, tokens: a.tokens, writer: a.writer, now: time.Now}
+	return a.roster.load(ctx)
+}
+
+func (a *App) runLoops(ctx context.Context) {
+	a.loops = background.NewGroup(context.WithoutCancel(ctx), a.log)
+	a.loops.Every("write", flushEvery, 0, a.writer.flush)
+	a.loops.Every("follow", followEvery, followEvery/4, a.roster.follow)
+	a.loops.Every("rehash", rehashEvery, rehashEvery/4, a.roster.rehash)
+	a.loops.Every("tick", tickEvery, 0, func(context.Context) error {
+		for _, p := range a.pools {
+			p.Tick(time.Now())
+		}
+		return nil
+	})
+}
+
+// Addr is where the App listens.
+func (a *App) Addr() net.Addr { return a.listener.Addr() }
+
+// URL is an address that reaches the App on this machine.
+func (a *App) URL() string { return "http://" + reachable(a.listener.Addr()) }
+
+// Keys is how many keys the pools hold together.
+func (a *App) Keys() int {
+	n := 0
+	for _, p := range a.pools {
+		n += p.Len()
+	}
+	return n
+}
+
+// Tokens is how many client tokens there are.
+func (a *App) Tokens() int { return a.tokens.Len() }
+
+// Failed yields the reason if the App cannot go on serving.
+func (a *App) Failed() <-chan error { return a.served }
+
+// Stop refuses new work, lets running requests finish within SHUTDOWN_GRACE,
+// writes down what is pending and lets go of everything. A context that ends
+// cuts the grace short.
+func (a *App) Stop(ctx context.Context) error {
+	a.ready.Store(false)
+	grace, cancel := context.WithTimeout(ctx, a.cfg.ShutdownGrace)
+	defer cancel()
+	var errs []error
+	if err := a.server.Shutdown(grace); err != nil {
+		a.log.WarnContext(ctx, "running requests were broken off: the grace is over",
+			slog.Int("requests", a.active.count()), slog.Duration("grace", a.cfg.ShutdownGrace))
+		_ = a.server.Close() // cancels what still runs
+	}
+	// What was cut off must be counted too.
+	a.active.wait(lastWrite)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWrite)
+	defer cancel()
+	errs = append(errs, a.loops.Stop(last))
+	if err := a.writer.flush(last); err != nil {
+		errs = append(errs, fmt.Errorf("write down the last counts: %w", err))
+	}
+	errs = append(errs, a.roster.rehash(last), a.release())
+	return errors.Join(errs...)
+}
+
+// release lets go of what Start took, in reverse order.
+func (a *App) release() error {
+	var errs []error
+	if a.store != nil {
+		errs = append(errs, a.store.Close())
+	}
+	if a.lock != nil {
+		errs = append(errs, removeInstance(a.cfg.DataDir), a.lock.Release())
+	}
+	return errors.Join(errs...)
+}
+
+// abandon undoes a start that failed.
+func (a *App) abandon() {
+	if a.server != nil {
+		_ = a.server.Close() // nothing was served yet
+	} else if a.listener != nil {
+		_ = a.listener.Close()
+	}
+	if a.store != nil {
+		_ = a.store.Close() // the first error is what counts
+	}
+	if a.lock != nil {
+		_ = a.lock.Release()
+	}
+}
+
+// listen opens the address, and names the cure where it cannot.
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	switch {
+	case err == nil:
+		return l, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("cannot listen on %s: the port is taken: stop what uses it, or choose another with LISTEN_ADDR", addr)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("cannot listen on %s: not permitted: ports below 1024 need privileges, choose another with LISTEN_ADDR", addr)
+	default:
+		return nil, fmt.Errorf("cannot listen on %s: %w: set LISTEN_ADDR to an address of this machine", addr, err)
+	}
+}
+
+// reachable turns an address that stands for every interface into one that
+// can be dialled from this machine.
+func reachable(addr net.Addr) string {
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return addr.String()
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// supported refuses settings that this version cannot honour: to ignore them
+// would be worse.
+func supported(cfg *config.Config) error {
+	for _, s := range []struct {
+		set  bool
+		name string
+		cure string
+	}{
+		{cfg.DatabaseURL != "", "DATABASE_URL", "this version keeps its data in DATA_DIR"},
+		{cfg.RedisURL != "", "REDIS_URL", "this version runs as one instance"},
+		{cfg.SupabaseRESTURL != "", "SUPABASE_REST_URL", "this version keeps its data in DATA_DIR"},
+		{cfg.DisableKVStorage, "DISABLE_KV_STORAGE", "this version keeps its data in DATA_DIR"},
+		{cfg.ResponseCacheTTL > 0, "RESPONSE_CACHE_TTL", "this version caches model lists only"},
+	} {
+		if s.set {
+			return fmt.Errorf("%s is not supported yet: %s; unset it to start", s.name, s.cure)
+		}
+	}
+	return nil
+}

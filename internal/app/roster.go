@@ -1,0 +1,239 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"ollama-api-pool/internal/dataplane/auth"
+	"ollama-api-pool/internal/dataplane/pool"
+	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/storage/sqlstore"
+)
+
+// Roster changes keys and tokens: first in the store, so that what was
+// acknowledged stays, then in memory, so that it holds at once. Changes happen
+// one after the other. It may be used concurrently.
+type Roster struct {
+	store  *sqlstore.Store
+	pools  map[gateway.ProviderName]*pool.Pool
+	tokens *auth.Registry
+	writer *writer
+	now    func() time.Time
+}
+
+// Keys returns a page of keys and how many there are in all.
+func (r *Roster) Keys(ctx context.Context, p gateway.ProviderName, q gateway.KeyQuery) ([]gateway.Key, int, error) {
+	if err := r.writer.flush(ctx); err != nil {
+		return nil, 0, err
+	}
+	return r.store.Keys(ctx, p, q)
+}
+
+// CountKeys counts keys by status.
+func (r *Roster) CountKeys(p gateway.ProviderName) map[gateway.KeyStatus]int {
+	return r.pools[p].Counts()
+}
+
+// AddKeys adds all keys of a sequence or, after an error, none.
+func (r *Roster) AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.Seq2[gateway.Key, error]) (added, existing int, err error) {
+	var fresh []gateway.Key
+	err = r.writer.alone(ctx, func() (err error) {
+		added, existing, err = r.store.AddKeys(ctx, p, keys, func(k gateway.Key) { fresh = append(fresh, k) })
+		if err != nil {
+			return err
+		}
+		pl, now := r.pools[p], r.now()
+		pl.Grow(len(fresh))
+		for _, k := range fresh {
+			pl.Put(k, now)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	return added, existing, nil
+}
+
+// DeleteKeys deletes keys and returns which of them there were.
+func (r *Roster) DeleteKeys(ctx context.Context, p gateway.ProviderName, ids []gateway.KeyID) ([]gateway.KeyID, error) {
+	var deleted []gateway.KeyID
+	err := r.writer.alone(ctx, func() (err error) {
+		if deleted, err = r.store.DeleteKeys(ctx, p, ids); err != nil {
+			return err
+		}
+		for _, id := range deleted {
+			r.pools[p].Remove(id)
+		}
+		return nil
+	})
+	return deleted, err
+}
+
+// EnableKeys clears every mark of keys and returns which of them there were.
+func (r *Roster) EnableKeys(ctx context.Context, p gateway.ProviderName, ids []gateway.KeyID) ([]gateway.KeyID, error) {
+	found, err := r.setStates(ctx, p, ids, gateway.KeyState{})
+	for _, id := range found {
+		r.pools[p].ClearRefusals(id)
+	}
+	return found, err
+}
+
+// DisableKeys takes keys out for a time, 0 until they are enabled, and returns
+// which of them there were.
+func (r *Roster) DisableKeys(ctx context.Context, p gateway.ProviderName, ids []gateway.KeyID, d time.Duration) ([]gateway.KeyID, error) {
+	s := gateway.KeyState{Disabled: gateway.DisabledManual, LastError: "disabled by the operator"}
+	if d > 0 {
+		s.DisabledUntil = r.now().Add(d)
+	}
+	return r.setStates(ctx, p, ids, s)
+}
+
+func (r *Roster) setStates(ctx context.Context, p gateway.ProviderName, ids []gateway.KeyID, s gateway.KeyState) ([]gateway.KeyID, error) {
+	var found []gateway.KeyID
+	err := r.writer.alone(ctx, func() error {
+		d := gateway.Delta{Provider: p}
+		for _, id := range ids {
+			if r.pools[p].Has(id) {
+				found = append(found, id)
+				d.States = append(d.States, gateway.StateChange{Key: id, State: s})
+			}
+		}
+		if err := r.store.Apply(ctx, []gateway.Delta{d}); err != nil {
+			return err
+		}
+		for _, id := range found {
+			r.pools[p].SetState(id, s, r.now())
+		}
+		return nil
+	})
+	return found, err
+}
+
+// Tokens lists the client tokens with their counts.
+func (r *Roster) Tokens(ctx context.Context) ([]gateway.Token, error) {
+	if err := r.writer.flush(ctx); err != nil {
+		return nil, err
+	}
+	return r.store.Tokens(ctx)
+}
+
+// CreateToken issues a client token. The secret is returned here and never again.
+func (r *Roster) CreateToken(ctx context.Context, name string, providers []gateway.ProviderName, ttl time.Duration) (gateway.Token, gateway.Secret, error) {
+	secret := gateway.NewTokenSecret()
+	t := gateway.Token{
+		Hash: gateway.HashToken(secret), Preview: gateway.PreviewToken(secret),
+		Name: name, Providers: slices.Clone(providers), CreatedAt: r.now().UTC(),
+	}
+	if ttl > 0 {
+		t.ExpiresAt = t.CreatedAt.Add(ttl)
+	}
+	err := r.writer.alone(ctx, func() error {
+		if err := r.store.AddToken(ctx, t); err != nil {
+			return err
+		}
+		r.tokens.Put(t)
+		return nil
+	})
+	if err != nil {
+		return gateway.Token{}, "", err
+	}
+	return t, secret, nil
+}
+
+// RevokeToken deletes a client token, named by itself, its hash or its id. It
+// stops working at once.
+func (r *Roster) RevokeToken(ctx context.Context, ref string) error {
+	return r.writer.alone(ctx, func() error {
+		tokens, err := r.store.Tokens(ctx)
+		if err != nil {
+			return err
+		}
+		hash := gateway.HashToken(gateway.Secret(ref))
+		i := slices.IndexFunc(tokens, func(t gateway.Token) bool {
+			return t.Hash == hash || t.Hash == ref || t.ID() == strings.ToLower(ref)
+		})
+		if i < 0 {
+			return gateway.Errorf(gateway.KindNotFound, "no such token")
+		}
+		if _, err := r.store.DeleteToken(ctx, tokens[i].Hash); err != nil {
+			return err
+		}
+		r.tokens.Remove(tokens[i].Hash)
+		return nil
+	})
+}
+
+// load fills memory from the store.
+func (r *Roster) load(ctx context.Context) error {
+	now := r.now()
+	for name, pl := range r.pools {
+		if err := r.store.EachKey(ctx, name, func(k gateway.Key) error { pl.Put(k, now); return nil }); err != nil {
+			return fmt.Errorf("load the %s keys: %w", name, err)
+		}
+		if err := r.store.EachRefusal(ctx, name, func(f gateway.Refusal) error { pl.PutRefusal(f, now); return nil }); err != nil {
+			return fmt.Errorf("load what models %s keys may not use: %w", name, err)
+		}
+	}
+	return r.loadTokens(ctx)
+}
+
+func (r *Roster) loadTokens(ctx context.Context) error {
+	tokens, err := r.store.Tokens(ctx)
+	if err != nil {
+		return fmt.Errorf("load the client tokens: %w", err)
+	}
+	r.tokens.Replace(tokens)
+	return nil
+}
+
+// follow takes over what another process has changed in the store: rows that
+// came, rows that went, tokens.
+func (r *Roster) follow(ctx context.Context) error {
+	changed, err := r.store.ChangedElsewhere(ctx)
+	if err != nil || !changed {
+		return err
+	}
+	return r.writer.alone(ctx, func() error {
+		for name := range r.pools {
+			if err := r.followKeys(ctx, name); err != nil {
+				return fmt.Errorf("load the %s keys again: %w", name, err)
+			}
+		}
+		return r.loadTokens(ctx)
+	})
+}
+
+func (r *Roster) followKeys(ctx context.Context, name gateway.ProviderName) error {
+	pl, now := r.pools[name], r.now()
+	there := make(map[gateway.KeyID]struct{}, pl.Len())
+	err := r.store.EachKey(ctx, name, func(k gateway.Key) error {
+		there[gateway.IDOfKey(k.Secret)] = struct{}{}
+		pl.Put(k, now)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, id := range pl.IDs() {
+		if _, ok := there[id]; !ok {
+			pl.Remove(id)
+		}
+	}
+	return nil
+}
+
+// rehash replaces tokens that an existing database holds as they are, once
+// they have been used.
+func (r *Roster) rehash(ctx context.Context) error {
+	for _, t := range r.tokens.TakeUsedPlain() {
+		if err := r.store.HashPlainToken(ctx, t); err != nil {
+			return fmt.Errorf("replace a plain token by its hash: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,106 @@
+package app
+
+import (
+	"net/http"
+	"time"
+
+	"ollama-api-pool/internal/config"
+	"ollama-api-pool/internal/controlplane/admin"
+	"ollama-api-pool/internal/dataplane"
+	"ollama-api-pool/internal/dataplane/auth"
+	"ollama-api-pool/internal/dataplane/cache"
+	"ollama-api-pool/internal/dataplane/forward"
+	"ollama-api-pool/internal/dataplane/limit"
+	"ollama-api-pool/internal/dataplane/provider"
+	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/httpkit"
+)
+
+// routes is every address of the program: the data plane's, the admin API's,
+// and the few public ones.
+func (a *App) routes(deps Deps) (http.Handler, error) {
+	data, err := a.dataPlane(deps)
+	if err != nil {
+		return nil, err
+	}
+	api := admin.New(a.roster, a.roster, admin.Options{
+		Token:          a.adminToken,
+		ImportMaxBytes: a.cfg.ImportMaxBytes,
+		Origins:        a.cfg.CORSAllowedOrigins,
+		Log:            a.log,
+		Now:            time.Now,
+	})
+	known := dataplane.NewRoutes()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch path := r.URL.Path; {
+		case known.Serves(path):
+			data.ServeHTTP(w, r)
+		case path == "/health", path == "/health/ready":
+			a.health(w, r)
+		default:
+			api.ServeHTTP(w, r)
+		}
+	}), nil
+}
+
+// dataPlane is the way of a client's request, outermost step first.
+func (a *App) dataPlane(deps Deps) (http.Handler, error) {
+	forwarder, err := a.forwarder(deps)
+	if err != nil {
+		return nil, err
+	}
+	clients := httpkit.NewClients(a.cfg.TrustedProxies)
+	models := cache.NewModels(a.cfg.ModelsCacheTTL, time.Now)
+	steps := httpkit.Chain(forwarder.Serve,
+		httpkit.Identify,
+		httpkit.AccessLog(a.log),
+		httpkit.Recover(a.log),
+		dataplane.Count,
+		dataplane.Admit,
+		limit.New(limit.Options{
+			PerIP: a.cfg.EnableRateLimit, Requests: a.cfg.RateLimitRequests, Window: a.cfg.RateLimitWindow,
+			Agents: a.cfg.EnableBotDetection, Block: a.cfg.BotDetectionMode == config.BotBlock,
+			Log: a.log, Now: time.Now,
+		}).Step,
+		auth.Require(a.tokens, auth.Options{ModelsRequireAuth: a.cfg.ModelsRequireAuth, Now: time.Now}),
+		dataplane.Local,
+		models.Serve,
+	)
+	return &dataplane.Surface{
+		Routes:      dataplane.NewRoutes(),
+		Clients:     clients,
+		Origins:     a.cfg.CORSAllowedOrigins,
+		TokenInPath: a.cfg.TokenInPath,
+		Now:         time.Now,
+		Done:        a.ledger.Add,
+		Steps:       httpkit.Entry(steps, httpkit.WriteDataError),
+	}, nil
+}
+
+func (a *App) forwarder(deps Deps) (*forward.Forwarder, error) {
+	upstreams := map[gateway.ProviderName]*forward.Upstream{}
+	for _, name := range gateway.Providers() {
+		appURL := a.cfg.OpenRouterAppURL
+		if appURL == "" {
+			appURL = a.cfg.PublicSiteURL
+		}
+		adapter, err := provider.New(name, provider.Options{
+			BaseURL: a.cfg.BaseURL(name), AppURL: appURL, AppTitle: a.cfg.OpenRouterAppTitle, Version: a.version,
+		})
+		if err != nil {
+			return nil, err
+		}
+		transport := deps.Transport
+		if transport == nil {
+			transport = newTransport(a.cfg)
+		}
+		upstreams[name] = &forward.Upstream{Adapter: adapter, Pool: a.pools[name], Transport: transport, Disabled: a.cfg.Disabled(name)}
+	}
+	return forward.New(upstreams, forward.Options{
+		MaxRetries:        a.cfg.MaxRetries,
+		HeaderTimeout:     a.cfg.UpstreamHeaderTimeout,
+		StreamIdleTimeout: a.cfg.StreamIdleTimeout,
+		MaxBodyBytes:      a.cfg.MaxBodyBytes,
+		Now:               time.Now,
+	}), nil
+}

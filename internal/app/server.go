@@ -1,0 +1,129 @@
+package app
+
+import (
+	"errors"
+	"io/fs"
+	"log"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/httpkit"
+)
+
+// Limits of a client's connection. An answer may take as long as it takes: a
+// server-wide write timeout would cut streams.
+const (
+	readHeaderTimeout = 30 * time.Second
+	idleTimeout       = 120 * time.Second
+	maxHeaderBytes    = 64 << 10
+)
+
+// serve begins to answer: what does not need the pool at once, the rest as
+// soon as it is loaded.
+func (a *App) serve() {
+	a.server = &http.Server{
+		Handler:           a.active.watch(http.HandlerFunc(a.dispatch)),
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          log.New(serverLog{a.log}, "", 0),
+	}
+	go func() {
+		if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
+			a.served <- err
+		}
+	}()
+}
+
+func (a *App) dispatch(w http.ResponseWriter, r *http.Request) {
+	if h := a.handler.Load(); h != nil {
+		(*h).ServeHTTP(w, r)
+		return
+	}
+	if strings.HasPrefix(r.URL.Path, "/health") {
+		a.health(w, r)
+		return
+	}
+	e := gateway.Errorf(gateway.KindUnavailable, "starting: the pool is being loaded")
+	e.RetryAfter = time.Second
+	httpkit.WriteAdminError(w, r, e, httpkit.RequestID(r))
+}
+
+// serverLog hands net/http's own complaints, mostly about clients that broke
+// off, to the log.
+type serverLog struct{ log *slog.Logger }
+
+func (s serverLog) Write(p []byte) (int, error) {
+	s.log.Debug("http server", slog.String("message", strings.TrimSpace(string(p)))) //nolint:sloglint // no request stands behind it
+	return len(p), nil
+}
+
+// inFlight counts the requests that run.
+type inFlight struct {
+	mu   sync.Mutex // guards n and idle
+	n    int
+	idle chan struct{} // closed when n falls to 0 while somebody waits
+}
+
+func newInFlight() *inFlight { return &inFlight{} }
+
+func (f *inFlight) watch(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		f.n++
+		f.mu.Unlock()
+		defer f.leave()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (f *inFlight) leave() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.n--
+	if f.n == 0 && f.idle != nil {
+		close(f.idle)
+		f.idle = nil
+	}
+}
+
+func (f *inFlight) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.n
+}
+
+// wait returns when no request runs any more, or after a time.
+func (f *inFlight) wait(limit time.Duration) {
+	f.mu.Lock()
+	if f.n == 0 {
+		f.mu.Unlock()
+		return
+	}
+	if f.idle == nil {
+		f.idle = make(chan struct{})
+	}
+	idle := f.idle
+	f.mu.Unlock()
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-idle:
+	case <-t.C:
+	}
+}
+
+func pid() int { return os.Getpid() }
+
+func removeInstance(dir string) error {
+	if err := os.Remove(filepath.Join(dir, instanceName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,72 @@
+package app
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"ollama-api-pool/internal/dataplane/pool"
+	"ollama-api-pool/internal/dataplane/usage"
+	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/storage/sqlstore"
+)
+
+// flushEvery is how often counters and states are written down. What a kill
+// can cost is this and the time of one write, together under a second.
+const flushEvery = 500 * time.Millisecond
+
+// writer writes down what memory has counted and learnt.
+type writer struct {
+	store  *sqlstore.Store
+	pools  map[gateway.ProviderName]*pool.Pool
+	ledger *usage.Ledger
+
+	// mu keeps writes to the store and the changes of memory that belong to
+	// them in one order. No request of the data plane waits for it.
+	mu sync.Mutex
+}
+
+// flush writes what is pending. After an error it stays pending.
+func (w *writer) flush(ctx context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.flushLocked(ctx)
+}
+
+// alone writes what is pending and then makes a change, with nothing written
+// in between.
+func (w *writer) alone(ctx context.Context, change func() error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.flushLocked(ctx); err != nil {
+		return err
+	}
+	return change()
+}
+
+func (w *writer) flushLocked(ctx context.Context) error {
+	counted := w.ledger.Drain()
+	var deltas []gateway.Delta
+	for _, d := range counted {
+		if !d.Empty() {
+			deltas = append(deltas, d)
+		}
+	}
+	learnt := make([]gateway.Delta, 0, len(w.pools))
+	for _, p := range w.pools {
+		if d := p.Drain(); !d.Empty() {
+			learnt = append(learnt, d)
+		}
+	}
+	if len(deltas)+len(learnt) == 0 {
+		return nil
+	}
+	if err := w.store.Apply(ctx, append(deltas, learnt...)); err != nil {
+		w.ledger.Restore(deltas)
+		for _, d := range learnt {
+			w.pools[d.Provider].Restore(d)
+		}
+		return err
+	}
+	return nil
+}

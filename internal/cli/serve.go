@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ollama-api-pool/internal/app"
+	"ollama-api-pool/internal/config"
+)
+
+func (p *program) serveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Serve clients (what happens without a command, too)",
+		Long: `Serve listens on LISTEN_ADDR (:8787) and keeps its data in DATA_DIR (./data).
+Settings come from the environment or from a file given with --config;
+'config print' shows them all. Ctrl-C lets running requests finish within
+SHUTDOWN_GRACE (30s), writes everything down and ends.`,
+		Example: `  ollama-api-pool serve
+  LISTEN_ADDR=127.0.0.1:9000 DATA_DIR=/var/lib/pool ollama-api-pool serve
+  ollama-api-pool serve --config wrangler.toml`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context()) },
+	}
+}
+
+func (p *program) serve(ctx context.Context) error {
+	cfg, err := p.load()
+	if err != nil {
+		return err
+	}
+	tuneMemory(p.environ)
+	a, err := app.Start(ctx, cfg, app.Deps{Log: p.logger(cfg), Version: Version()})
+	if err != nil {
+		return err
+	}
+	p.greet(cfg, a)
+	return p.serveUntilDone(ctx, a)
+}
+
+// serveUntilDone waits for the end and stops the app in an orderly way. A
+// second signal ends the process at once, as the first one is all we catch.
+func (p *program) serveUntilDone(ctx context.Context, a *app.App) error {
+	var failed error
+	select {
+	case <-ctx.Done():
+		_, _ = fmt.Fprintln(p.Out, "\nStopping: running requests may finish (SHUTDOWN_GRACE); Ctrl-C again to end at once.")
+	case failed = <-a.Failed():
+	}
+	restoreSignals(ctx)
+	if err := a.Stop(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	return failed
+}
+
+// greet says where things are and what to do next.
+func (p *program) greet(cfg *config.Config, a *app.App) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "ollama-api-pool %s\n\n", Version())
+	fmt.Fprintf(&b, "  listening on  %s\n", a.URL())
+	fmt.Fprintf(&b, "  data          %s (%s, %s)\n", cfg.DataDir, count(a.Keys(), "key"), count(a.Tokens(), "client token"))
+	if cfg.AdminToken == "" {
+		fmt.Fprintf(&b, "  admin token   in %s\n", app.AdminTokenPath(cfg.DataDir))
+	} else {
+		b.WriteString("  admin token   from the settings (ADMIN_TOKEN)\n")
+	}
+	if cfg.EncryptionKey == "" {
+		b.WriteString("  encryption    off: keys are stored as they are (see 'encryption --help')\n")
+	}
+	if a.Keys() == 0 {
+		fmt.Fprintf(&b, "\nThe pool is empty. In another terminal:\n\n  %[1]s keys import FILE\n  %[1]s tokens create NAME\n", p.name)
+		b.WriteString("\nFILE holds one key a line. The second prints a token for your client, once.\n")
+	}
+	b.WriteString("\nCtrl-C stops.\n")
+	_, _ = fmt.Fprint(p.Out, b.String())
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// gcPercent lets a small heap grow more before it is collected: most of what a
+// request allocates is short-lived.
+const gcPercent = 200
+
+// tuneMemory sets the collector's pace, unless GOGC does.
+func tuneMemory(environ []string) {
+	for _, e := range environ {
+		if value, ok := strings.CutPrefix(e, "GOGC="); ok && value != "" {
+			return
+		}
+	}
+	debug.SetGCPercent(gcPercent)
+}
+
+// restoreSignals gives a second signal its ordinary effect.
+func restoreSignals(ctx context.Context) {
+	if stop, ok := ctx.Value(stopKey{}).(func()); ok {
+		stop()
+	}
+}
+
+type stopKey struct{}
+
+// WithStop gives Run the function that stops the catching of signals, so that
+// a second one ends the process while it drains.
+func WithStop(ctx context.Context, stop func()) context.Context {
+	return context.WithValue(ctx, stopKey{}, stop)
+}

@@ -1,0 +1,166 @@
+package cache
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"ollama-api-pool/internal/gateway"
+)
+
+// modelList is a list of models in OpenAI's form.
+type modelList struct {
+	whole []byte            // the whole answer
+	byID  map[string][]byte // one entry each
+}
+
+// entry is a model in OpenAI's form (contract, section 1). What else an
+// upstream tells of a model stays with it.
+func entry(id string, created int64, owner string, more map[string]json.RawMessage) map[string]any {
+	e := map[string]any{}
+	for k, v := range more {
+		e[k] = v
+	}
+	for k, v := range map[string]any{
+		"object": "model", "created": created, "owned_by": owner, "permission": []string{}, "root": id, "parent": nil,
+	} {
+		if _, ok := e[k]; !ok {
+			e[k] = v
+		}
+	}
+	e["id"] = id
+	return e
+}
+
+// readTags reads Ollama's list (https://docs.ollama.com/api/tags).
+func readTags(body []byte) ([]map[string]any, error) {
+	var tags struct {
+		Models []struct {
+			Name       string    `json:"name"`
+			Model      string    `json:"model"`
+			ModifiedAt time.Time `json:"modified_at"`
+		} `json:"models"`
+	}
+	if err := json.Unmarshal(body, &tags); err != nil {
+		return nil, err
+	}
+	out := make([]map[string]any, 0, len(tags.Models))
+	for _, t := range tags.Models {
+		id := t.Name
+		if id == "" {
+			id = t.Model
+		}
+		if id == "" {
+			continue
+		}
+		out = append(out, entry(id, max(t.ModifiedAt.Unix(), 0), "ollama", nil))
+	}
+	return out, nil
+}
+
+// readModels reads a list that is in OpenAI's form already.
+func readModels(body []byte) ([]map[string]any, error) {
+	var list struct {
+		Data []map[string]json.RawMessage `json:"data"`
+	}
+	if err := json.Unmarshal(body, &list); err != nil {
+		return nil, err
+	}
+	out := make([]map[string]any, 0, len(list.Data))
+	for _, m := range list.Data {
+		var id string
+		if json.Unmarshal(m["id"], &id) != nil || id == "" {
+			continue
+		}
+		out = append(out, entry(id, 0, "openrouter", m))
+	}
+	return out, nil
+}
+
+// list makes OpenAI's form of a page, once.
+func (p *page) list(name gateway.ProviderName) (*modelList, error) {
+	p.once.Do(func() {
+		read := readModels
+		if name == gateway.Ollama {
+			read = readTags
+		}
+		entries, err := read(p.body)
+		if err != nil {
+			p.err = &gateway.Error{Kind: gateway.KindUpstream, Message: fmt.Sprintf("the model list of %s could not be read", name), Cause: err}
+			return
+		}
+		l := &modelList{byID: make(map[string][]byte, len(entries))}
+		for _, e := range entries {
+			id, _ := e["id"].(string)
+			l.byID[id], _ = json.Marshal(e)
+		}
+		l.whole, p.err = json.Marshal(map[string]any{"object": "list", "data": entries})
+		p.models = l
+	})
+	return p.models, p.err
+}
+
+func (p *page) writeList(w http.ResponseWriter, x *gateway.Exchange) error {
+	if p.status != http.StatusOK {
+		return p.writeRaw(w, x)
+	}
+	l, err := p.list(x.Route.Provider)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, x, l.whole)
+}
+
+func (p *page) writeModel(w http.ResponseWriter, x *gateway.Exchange) error {
+	if p.status != http.StatusOK {
+		return p.writeRaw(w, x)
+	}
+	l, err := p.list(x.Route.Provider)
+	if err != nil {
+		return err
+	}
+	e, ok := l.byID[x.Route.Model]
+	if !ok {
+		return gateway.Errorf(gateway.KindNotFound, "model %q is not in the list of %s", gateway.Clip(x.Route.Model, 200), x.Route.Provider)
+	}
+	return writeJSON(w, x, e)
+}
+
+// writeRaw passes the upstream's answer on as it came.
+func (p *page) writeRaw(w http.ResponseWriter, x *gateway.Exchange) error {
+	h := w.Header()
+	for name, values := range p.header {
+		h[name] = values
+	}
+	x.Record.Status = p.status
+	w.WriteHeader(p.status)
+	_, err := w.Write(p.body)
+	return err
+}
+
+// localVersion is the version told to clients when the upstream tells none:
+// Ollama's own tools compare it with what they need.
+const localVersion = "0.17.4"
+
+// writeLocal passes on what the upstream knows and makes up for what it does not.
+func (p *page) writeLocal(w http.ResponseWriter, x *gateway.Exchange) error {
+	if p.status == http.StatusOK {
+		return p.writeRaw(w, x)
+	}
+	if x.Route.Path == "/api/ps" {
+		return writeJSON(w, x, []byte(`{"models":[]}`))
+	}
+	return writeJSON(w, x, []byte(`{"version":"`+localVersion+`"}`))
+}
+
+func writeJSON(w http.ResponseWriter, x *gateway.Exchange, body []byte) error {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	x.Record.Status = http.StatusOK
+	w.WriteHeader(http.StatusOK)
+	_, err := w.Write(body)
+	return err
+}

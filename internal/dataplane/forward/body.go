@@ -1,0 +1,119 @@
+package forward
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"sync"
+	"sync/atomic"
+
+	"ollama-api-pool/internal/gateway"
+)
+
+// Bodies up to smallBody are not worth pooling; those over largestPooled are
+// too rare to keep.
+const (
+	smallBody     = 4 << 10
+	largestPooled = 4 << 20
+)
+
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// payload is a client's request body, read once so that every attempt can send
+// it again. The transport may still be reading it after an early answer, so it
+// goes back to its pool only when every write of it has ended.
+type payload struct {
+	data   []byte
+	pooled *bytes.Buffer
+	trace  *httptrace.ClientTrace // nil: not pooled, nothing to watch
+	busy   atomic.Int32           // writes under way
+}
+
+// readPayload reads the request's body up to a limit.
+func readPayload(r *http.Request, limit int64) (*payload, error) {
+	p := &payload{}
+	if r.Body == nil || r.Body == http.NoBody {
+		return p, nil
+	}
+	tooLarge := gateway.Errorf(gateway.KindTooLarge, "request body is larger than %d bytes (MAX_BODY_BYTES)", limit)
+	n := r.ContentLength
+	switch {
+	case n > limit:
+		return nil, tooLarge
+	case n >= 0 && n <= smallBody:
+		p.data = make([]byte, n)
+		if _, err := io.ReadFull(r.Body, p.data); err != nil {
+			return nil, bodyError(r, err)
+		}
+		return p, drained(r)
+	}
+	buf, _ := bodies.Get().(*bytes.Buffer)
+	buf.Reset()
+	if n > 0 && n < largestPooled {
+		buf.Grow(int(n) + bytes.MinRead)
+	}
+	if _, err := buf.ReadFrom(io.LimitReader(r.Body, limit+1)); err != nil {
+		bodies.Put(buf)
+		return nil, bodyError(r, err)
+	}
+	if int64(buf.Len()) > limit {
+		bodies.Put(buf)
+		return nil, tooLarge
+	}
+	p.pooled, p.data = buf, buf.Bytes()
+	p.trace = &httptrace.ClientTrace{
+		GotConn:      func(httptrace.GotConnInfo) { p.busy.Add(1) },
+		WroteRequest: func(httptrace.WroteRequestInfo) { p.busy.Add(-1) },
+	}
+	return p, nil
+}
+
+// drained reads the end of the body: only then does the server watch for the
+// client going away.
+func drained(r *http.Request) error {
+	var one [1]byte
+	if _, err := r.Body.Read(one[:]); err != nil && !errors.Is(err, io.EOF) {
+		return bodyError(r, err)
+	}
+	return nil
+}
+
+func bodyError(r *http.Request, err error) error {
+	if r.Context().Err() != nil {
+		return errClientGone
+	}
+	var e *http.MaxBytesError
+	if errors.As(err, &e) {
+		return gateway.Errorf(gateway.KindTooLarge, "request body is larger than %d bytes", e.Limit)
+	}
+	return &gateway.Error{Kind: gateway.KindInvalid, Message: "request body could not be read to its end", Cause: err}
+}
+
+// context adds what watches the writing of the body.
+func (p *payload) context(ctx context.Context) context.Context {
+	if p.trace == nil {
+		return ctx
+	}
+	return httptrace.WithClientTrace(ctx, p.trace)
+}
+
+// reader gives the body to one attempt. The transport recognises a bytes.Reader
+// and sends head and body in one write.
+func (p *payload) reader() io.ReadCloser {
+	if len(p.data) == 0 {
+		return http.NoBody
+	}
+	return io.NopCloser(bytes.NewReader(p.data))
+}
+
+// release gives the memory back. The payload must not be sent again.
+func (p *payload) release() {
+	buf := p.pooled
+	p.pooled, p.data = nil, nil
+	if buf != nil && p.busy.Load() == 0 && buf.Cap() <= largestPooled {
+		bodies.Put(buf)
+	}
+}

@@ -1,0 +1,122 @@
+// Package forward is the step that carries a request upstream: it borrows a
+// key, sends the request, judges what comes back, tries another key where that
+// can help, and passes the answer on as it arrives.
+package forward
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"ollama-api-pool/internal/dataplane/pool"
+	"ollama-api-pool/internal/dataplane/provider"
+	"ollama-api-pool/internal/gateway"
+)
+
+// Upstream is one provider that requests can go to.
+type Upstream struct {
+	Adapter   *provider.Adapter
+	Pool      *pool.Pool
+	Transport http.RoundTripper // gives up by itself when no response header comes in time
+	Disabled  bool
+}
+
+// Options bound what one request may take.
+type Options struct {
+	MaxRetries        int           // attempts after the first
+	HeaderTimeout     time.Duration // how long the transport waits for a response header; no attempt begins after twice that
+	StreamIdleTimeout time.Duration // longest silence inside an answer
+	MaxBodyBytes      int64
+	Now               func() time.Time
+	Pause             func(ctx context.Context, d time.Duration) error // waits; nil: a timer
+}
+
+// Forwarder carries requests to the upstreams. It may be used concurrently.
+type Forwarder struct {
+	upstreams map[gateway.ProviderName]*Upstream
+	opts      Options
+}
+
+// New makes a forwarder to the given upstreams.
+func New(upstreams map[gateway.ProviderName]*Upstream, opts Options) *Forwarder {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Pause == nil {
+		opts.Pause = pause
+	}
+	return &Forwarder{upstreams: upstreams, opts: opts}
+}
+
+// errClientGone ends a request that nobody waits for any more.
+var errClientGone = errors.New("the client went away")
+
+// Serve answers a request of the data plane from upstream. It is the last step
+// of the chain.
+func (f *Forwarder) Serve(w http.ResponseWriter, r *http.Request) error {
+	x := gateway.ExchangeFrom(r.Context())
+	up, err := f.upstream(x.Route.Provider)
+	if err != nil {
+		return err
+	}
+	body, err := readPayload(r, f.opts.MaxBodyBytes)
+	if err != nil {
+		return f.end(x, err)
+	}
+	defer body.release()
+	x.Record.Counted = x.Principal != nil
+	x.Record.Model = modelName(body.data)
+	job := newJob(f, up, x, r, body)
+	to := newRelay(w, x, f.opts.Now)
+	defer to.close()
+	a, err := job.run(to)
+	if err != nil {
+		return f.end(x, err)
+	}
+	defer a.close()
+	return job.deliver(a, to)
+}
+
+func (f *Forwarder) upstream(name gateway.ProviderName) (*Upstream, error) {
+	up := f.upstreams[name]
+	if up == nil || up.Disabled {
+		return nil, gateway.Errorf(gateway.KindProviderDisabled, "provider %q is switched off", name)
+	}
+	return up, nil
+}
+
+// end turns what stopped a request into what the surface answers.
+func (f *Forwarder) end(x *gateway.Exchange, err error) error {
+	if errors.Is(err, errClientGone) {
+		x.Record.End = gateway.EndClientClosed
+		// Nobody reads what we would say; break the connection off.
+		return http.ErrAbortHandler
+	}
+	return err
+}
+
+// pauses between attempts at a failing upstream: 100 ms, then twice as long
+// each time up to a second, half of it by chance so that clients do not march
+// in step.
+const (
+	firstPause   = 100 * time.Millisecond
+	longestPause = time.Second
+)
+
+func pauseFor(attempt int) time.Duration {
+	d := min(firstPause<<min(attempt, 6), longestPause)
+	return d/2 + rand.N(d/2+1) //nolint:gosec // spreads load, guards nothing
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

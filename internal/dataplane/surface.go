@@ -1,0 +1,119 @@
+package dataplane
+
+import (
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/httpkit"
+)
+
+// Surface is where a client's request enters the data plane: it resolves the
+// address, strikes a token from it, and opens the exchange that the steps of
+// the chain fill in. It may be used concurrently.
+type Surface struct {
+	Routes      *Routes
+	Clients     *httpkit.Clients
+	Origins     []string // allowed by CORS; none: every origin
+	TokenInPath bool
+	Now         func() time.Time
+	Done        func(*gateway.Record) // gets the record of every request that ended
+	Steps       http.Handler          // the chain
+}
+
+// ServeHTTP answers one request.
+func (s *Surface) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.allowOrigin(w.Header(), r)
+	if r.Method == http.MethodOptions {
+		preflight(w, r)
+		return
+	}
+	x := &gateway.Exchange{ClientIP: s.Clients.IP(r)}
+	x.Record.StartedAt = s.Now()
+	x.Path, x.PathToken, x.Route, x.Refusal = s.Routes.Resolve(r.Method, r.URL.EscapedPath())
+	if x.PathToken != "" {
+		x.Path = "/t/***" + x.Path
+		if !s.TokenInPath {
+			x.Refusal = gateway.Errorf(gateway.KindNotFound, "no such address: tokens in the path are switched off (TOKEN_IN_PATH)")
+		}
+	}
+	x.Record.Provider = x.Route.Provider
+	defer func() {
+		x.Record.Duration = s.Now().Sub(x.Record.StartedAt)
+		s.Done(&x.Record)
+	}()
+	s.Steps.ServeHTTP(w, r.WithContext(gateway.WithExchange(r.Context(), x)))
+}
+
+// Admit is the step that turns away what has no address here.
+func Admit(next httpkit.Handler) httpkit.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if x := gateway.ExchangeFrom(r.Context()); x.Refusal != nil {
+			return x.Refusal
+		}
+		return next(w, r)
+	}
+}
+
+// Count is the step that keeps the status of errors made here in the record.
+func Count(next httpkit.Handler) httpkit.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		err := next(w, r)
+		if x := gateway.ExchangeFrom(r.Context()); err != nil && x.Record.Status == 0 {
+			x.Record.Status = httpkit.ErrorStatus(gateway.AsError(err).Kind)
+		}
+		return err
+	}
+}
+
+// Local is the step that answers what never goes upstream.
+func Local(next httpkit.Handler) httpkit.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		switch gateway.ExchangeFrom(r.Context()).Route.Service {
+		case gateway.ServiceGreeting:
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			_, err := io.WriteString(w, "Ollama is running")
+			return err
+		case gateway.ServiceForbidden:
+			return gateway.Errorf(gateway.KindForbidden, "a shared pool does not manage the models of its upstreams")
+		default:
+			return next(w, r)
+		}
+	}
+}
+
+// Header values that never change, shared by all answers.
+var (
+	anyOrigin = []string{"*"}
+	exposed   = []string{"X-Request-Id, X-Upstream-Request-Id, X-Cache, Retry-After"}
+	varies    = []string{"Origin"}
+)
+
+func (s *Surface) allowOrigin(h http.Header, r *http.Request) {
+	origin := r.Header["Origin"]
+	switch {
+	case len(s.Origins) == 0 || slices.Contains(s.Origins, "*"):
+		h["Access-Control-Allow-Origin"] = anyOrigin
+	case len(origin) == 1 && slices.Contains(s.Origins, origin[0]):
+		h["Access-Control-Allow-Origin"] = origin
+		h["Vary"] = varies
+	default:
+		h["Vary"] = varies
+		return
+	}
+	h["Access-Control-Expose-Headers"] = exposed
+}
+
+func preflight(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, DELETE, OPTIONS")
+	if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
+		h.Set("Access-Control-Allow-Headers", asked)
+	} else {
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Api-Key, X-Request-Id")
+	}
+	h.Set("Access-Control-Max-Age", "86400")
+	w.WriteHeader(http.StatusNoContent)
+}
