@@ -106,7 +106,7 @@ func (p *Pool) Acquire(want *Want, now time.Time) (Lease, error) {
 	}
 	e := &p.keys[slot]
 	l := Lease{pool: p, bearer: e.bearer, model: want.Model, id: e.id, seq: p.seq, slot: slot, gen: e.gen}
-	if e.marks.restStep > 0 {
+	if e.careful && e.marks.restStep > 0 {
 		l.trial = true
 		p.hold(slot, true, t)
 	}

@@ -66,6 +66,7 @@ type entry struct {
 	status           status
 	live             bool
 	proven           bool // has served before
+	careful          bool // a pick has to look further: the key's life ends, or it comes from a rest of unknown length
 	held             bool // back from a rest of unknown length, and one probe is under way
 	marks            marks
 	account          string

@@ -88,6 +88,7 @@ func (m *marks) returnsAt() int64 {
 func (p *Pool) refresh(slot int32, now int64) {
 	e := &p.keys[slot]
 	e.marks.expire(now)
+	e.careful = e.marks.restStep > 0 || e.expiresAt != 0
 	was := e.status
 	e.status = e.marks.status()
 	appointment := e.marks.returnsAt()
