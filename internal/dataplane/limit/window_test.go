@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -154,6 +155,16 @@ func TestWindowSurvivesLongUptimes(t *testing.T) {
 	}
 }
 
+func TestWindowAfterALongRest(t *testing.T) {
+	clock := newHand()
+	w := NewWindow(1, time.Minute, clock.now)
+	w.Take(visitor)
+	clock.move((1<<32 + 1) * time.Millisecond) // when 32 bits of time are where they were
+	if wait := w.Take(visitor); wait > 0 {
+		t.Errorf("has to wait %s", wait)
+	}
+}
+
 func TestClientsAreToldApart(t *testing.T) {
 	for _, tt := range []struct {
 		a, b string
@@ -207,6 +218,33 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	if w.Take(ip(1)) > 0 {
 		t.Error("1 was remembered beyond the bound")
+	}
+}
+
+// TestOrderOfClients compares the list with a slice, the newest first.
+func TestOrderOfClients(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	w := newWindow(1000, time.Hour, newHand().now, 5)
+	var want []address
+	for range 2000 {
+		ip := netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(8))})
+		w.Take(ip)
+		a := addressOf(ip)
+		want = slices.DeleteFunc(want, func(b address) bool { return a == b })
+		want = slices.Insert(want, 0, a)
+		want = want[:min(len(want), 5)]
+
+		var down, up []address
+		for i := w.newest; i >= 0 && len(down) < 10; i = w.ring[i].older {
+			down = append(down, w.ring[i].address)
+		}
+		for i := w.oldest; i >= 0 && len(up) < 10; i = w.ring[i].newer {
+			up = append(up, w.ring[i].address)
+		}
+		slices.Reverse(up)
+		if !slices.Equal(down, want) || !slices.Equal(up, want) {
+			t.Fatalf("down %v, up %v, want %v", down, up, want)
+		}
 	}
 }
 
