@@ -1,8 +1,8 @@
 package pool
 
 // agenda knows which slot has the next appointment: the end of a rest, of a
-// mark, or of a key's life. It is a binary heap over slots with at most one
-// appointment each.
+// mark, of a refusal, or of a key's life. It is a binary heap over slots with
+// at most one appointment each.
 type agenda struct {
 	heap []appointment
 	pos  []int32 // by slot: its place in heap; none: no appointment
@@ -25,6 +25,17 @@ func (a *agenda) first() int64 {
 		return 0
 	}
 	return a.heap[0].at
+}
+
+// due reports whether the earliest appointment's time has come.
+func (a *agenda) due(now int64) bool { return len(a.heap) > 0 && a.heap[0].at <= now }
+
+// at returns the time of a slot's appointment, 0 if it has none.
+func (a *agenda) at(slot int32) int64 {
+	if i := a.pos[slot]; i != none {
+		return a.heap[i].at
+	}
+	return 0
 }
 
 // set makes, moves or, with at 0, cancels the appointment of a slot.

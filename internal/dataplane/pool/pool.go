@@ -36,7 +36,8 @@ type Pool struct {
 	accounts map[string]int32 // account -> one of its slots
 	main     rotation
 	models   map[string]*restricted // models that some keys may not use
-	agenda   agenda
+	returns  agenda                 // when keys that are out come back
+	changes  agenda                 // what else time does to a key: one mark of several ends, or its life
 	counts   [statusKinds]int
 	seq      uint64 // counts changes of state, to tell what began before one
 	breaker  breaker
@@ -148,9 +149,11 @@ func (p *Pool) newSlot() int32 {
 	p.keys = append(p.keys, entry{})
 	n := len(p.keys)
 	p.main.grow(n)
-	p.agenda.grow(n)
+	p.returns.grow(n)
+	p.changes.grow(n)
 	for _, m := range p.models {
 		m.rotation.grow(n)
+		m.ends.grow(n)
 	}
 	return int32(n - 1) //nolint:gosec // a pool of two billion keys does not fit in memory
 }
@@ -177,10 +180,9 @@ func (p *Pool) Remove(id gateway.KeyID) bool {
 	}
 	e := &p.keys[slot]
 	p.leaveRotations(slot)
-	for _, m := range p.models {
-		delete(m.until, slot)
-	}
-	p.agenda.set(slot, 0)
+	p.readmitAll(slot)
+	p.returns.set(slot, 0)
+	p.changes.set(slot, 0)
 	p.leaveAccount(slot)
 	p.counts[e.status]--
 	delete(p.byID, e.id)
@@ -214,9 +216,7 @@ func (p *Pool) ClearRefusals(id gateway.KeyID) {
 	if !ok {
 		return
 	}
-	for model := range p.models {
-		p.readmit(model, slot)
-	}
+	p.readmitAll(slot)
 }
 
 // State returns a key's state and status as they are in memory.
@@ -277,22 +277,33 @@ const (
 	pickBatch = 4   // appointments kept by one pick
 )
 
-// settleDue keeps up to limit appointments that are due and reports whether
-// more may be.
+// settleDue keeps up to limit appointments of each agenda that are due and
+// reports whether more may be.
 func (p *Pool) settleDue(now int64, limit int) bool {
+	more := p.settle(&p.returns, now, limit)
+	return p.settle(&p.changes, now, limit) || more
+}
+
+func (p *Pool) settle(a *agenda, now int64, limit int) bool {
 	for range limit {
-		at := p.agenda.first()
-		if at == 0 || at > now {
+		if !a.due(now) {
 			return false
 		}
-		slot := p.agenda.heap[0].slot
-		before := p.keys[slot].status
-		p.refresh(slot, now)
-		if e := &p.keys[slot]; e.status != before {
-			p.touch(e)
-			p.markState(slot)
-		}
+		p.passTime(a.heap[0].slot, now)
 	}
+	return true
+}
+
+// passTime brings a key's status up to date, and reports whether it changed.
+func (p *Pool) passTime(slot int32, now int64) bool {
+	e := &p.keys[slot]
+	before := e.status
+	p.refresh(slot, now)
+	if e.status == before {
+		return false
+	}
+	p.touch(e)
+	p.markState(slot)
 	return true
 }
 

@@ -12,20 +12,15 @@ import (
 const maxRestricted = 64
 
 // restricted is a model that some keys may not use: a rotation of the keys
-// that may, as far as is known.
+// that may, as far as is known, and when the refusals of the others end.
 type restricted struct {
 	rotation rotation
-	until    map[int32]int64 // refused slots
-	queue    []refusedUntil  // the same in the order in which they were refused, and so end
+	ends     agenda
 }
 
-type refusedUntil struct {
-	at   int64
-	slot int32
-	gen  uint32
-}
+func (m *restricted) refused(slot int32) bool { return m.ends.at(slot) != 0 }
 
-// PutRefusal restores a refusal from the store.
+// PutRefusal restores a refusal from the store, for a key that was put before.
 func (p *Pool) PutRefusal(r gateway.Refusal, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -34,25 +29,26 @@ func (p *Pool) PutRefusal(r gateway.Refusal, now time.Time) {
 	}
 }
 
-// refuse passes a key over for a model until a time.
+// refuse passes a key over for a model until a time. Of several times the
+// latest counts.
 func (p *Pool) refuse(slot int32, model string, until int64) {
 	m := p.models[model]
 	if m == nil {
 		if len(p.models) >= maxRestricted {
 			p.forgetModel()
 		}
-		m = &restricted{rotation: p.main.clone(), until: map[int32]int64{}}
+		m = &restricted{rotation: p.main.clone()}
+		m.ends.grow(len(p.keys))
 		p.models[strings.Clone(model)] = m
 	}
-	m.until[slot] = until
-	m.queue = append(m.queue, refusedUntil{until, slot, p.keys[slot].gen})
+	m.ends.set(slot, max(until, m.ends.at(slot)))
 	m.rotation.remove(slot)
 }
 
 func (p *Pool) forgetModel() {
 	var least string
 	for name, m := range p.models {
-		if least == "" || len(m.until) < len(p.models[least].until) {
+		if least == "" || len(m.ends.heap) < len(p.models[least].ends.heap) {
 			least = name
 		}
 	}
@@ -60,45 +56,47 @@ func (p *Pool) forgetModel() {
 }
 
 // readmit lets a key be used for a model again.
-func (p *Pool) readmit(model string, slot int32) {
-	m := p.models[model]
-	if _, ok := m.until[slot]; !ok {
+func (p *Pool) readmit(model string, m *restricted, slot int32) {
+	if !m.refused(slot) {
 		return
 	}
-	delete(m.until, slot)
+	m.ends.set(slot, 0)
 	if p.main.has(slot) {
 		m.rotation.add(slot)
 	}
-	if len(m.until) == 0 {
+	if m.ends.first() == 0 {
 		delete(p.models, model)
 	}
 }
 
-// settleRefusals ends up to limit refusals per model that are over and reports
-// whether more may be.
-func (p *Pool) settleRefusals(now int64, limit int) bool {
-	more := false
+// readmitAll lets a key be used for every model again.
+func (p *Pool) readmitAll(slot int32) {
 	for model, m := range p.models {
-		more = p.settleModel(model, m, now, limit) || more
+		p.readmit(model, m, slot)
 	}
-	return more
 }
 
-func (p *Pool) settleModel(model string, m *restricted, now int64, limit int) bool {
-	for n := 0; len(m.queue) > 0 && m.queue[0].at <= now; n++ {
-		if n == limit {
+// settleRefusals ends up to limit refusals that are over and reports whether
+// more may be.
+func (p *Pool) settleRefusals(now int64, limit int) bool {
+	for model, m := range p.models {
+		if limit = p.settleModel(model, m, now, limit); limit == 0 {
 			return true
-		}
-		q := m.queue[0]
-		m.queue = m.queue[1:]
-		if m.until[q.slot] == q.at && p.keys[q.slot].gen == q.gen {
-			p.readmit(model, q.slot)
 		}
 	}
 	return false
 }
 
-// rotationFor is the ring of keys that may be used for a model.
+// settleModel ends up to limit refusals for one model that are over, and
+// returns what is left of the limit.
+func (p *Pool) settleModel(model string, m *restricted, now int64, limit int) int {
+	for ; limit > 0 && m.ends.due(now); limit-- {
+		p.readmit(model, m, m.ends.heap[0].slot)
+	}
+	return limit
+}
+
+// rotationFor is the queue of keys that may be used for a model.
 func (p *Pool) rotationFor(model string, now int64) *rotation {
 	if len(p.models) == 0 {
 		return &p.main
@@ -108,7 +106,7 @@ func (p *Pool) rotationFor(model string, now int64) *rotation {
 		return &p.main
 	}
 	p.settleModel(model, m, now, pickBatch)
-	if len(m.until) == 0 {
+	if m.ends.first() == 0 {
 		return &p.main
 	}
 	return &m.rotation
@@ -117,7 +115,7 @@ func (p *Pool) rotationFor(model string, now int64) *rotation {
 func (p *Pool) joinRotations(slot int32) {
 	p.main.add(slot)
 	for _, m := range p.models {
-		if _, refused := m.until[slot]; !refused {
+		if !m.refused(slot) {
 			m.rotation.add(slot)
 		}
 	}

@@ -78,28 +78,43 @@ func (m *marks) status() status {
 	return active
 }
 
-// returnsAt is when the last of the marks ends.
-func (m *marks) returnsAt() int64 {
-	return max(m.failedUntil, m.disabledUntil, m.restsUntil)
+// ends tells when the last of the marks ends, 0 for never, and when the first
+// of several does, 0 if they end together.
+func (m *marks) ends() (last, first int64) {
+	for _, at := range [...]int64{m.failedUntil, m.disabledUntil, m.restsUntil} {
+		last = max(last, at)
+		if at != 0 && (first == 0 || at < first) {
+			first = at
+		}
+	}
+	if first == last {
+		first = 0
+	}
+	if last == never {
+		last = 0
+	}
+	return last, first
 }
 
 // refresh derives a key's status from its marks, puts it in or out of the
-// rotation accordingly, and makes its next appointment.
+// rotation accordingly, and makes its next appointments.
 func (p *Pool) refresh(slot int32, now int64) {
 	e := &p.keys[slot]
 	e.marks.expire(now)
 	e.careful = e.marks.restStep > 0 || e.expiresAt != 0
 	was := e.status
 	e.status = e.marks.status()
-	appointment := e.marks.returnsAt()
-	if appointment == never {
-		appointment = 0
-	}
-	if e.expiresAt != 0 {
-		if e.expiresAt <= now {
-			e.status, appointment = expired, 0
-		} else if appointment == 0 || e.expiresAt < appointment {
-			appointment = e.expiresAt
+	back, change := e.marks.ends()
+	switch {
+	case e.expiresAt == 0:
+	case e.expiresAt <= now:
+		e.status, back, change = expired, 0, 0
+	default:
+		if back >= e.expiresAt {
+			back = 0 // its life ends first
+		}
+		if change == 0 || e.expiresAt < change {
+			change = e.expiresAt
 		}
 	}
 	if was != e.status {
@@ -108,7 +123,8 @@ func (p *Pool) refresh(slot int32, now int64) {
 		}
 		p.counts[e.status]++
 	}
-	p.agenda.set(slot, appointment)
+	p.returns.set(slot, back)
+	p.changes.set(slot, change)
 	if e.status == active && !e.held {
 		p.joinRotations(slot)
 	} else {

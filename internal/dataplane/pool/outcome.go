@@ -1,0 +1,200 @@
+package pool
+
+import (
+	"math"
+	"time"
+
+	"ollama-api-pool/internal/gateway"
+)
+
+// Settle applies what the head of the answer proved, before the body has
+// passed. It counts nothing yet; Release does.
+func (l *Lease) Settle(v *gateway.Verdict, now time.Time) {
+	if l.pool == nil || l.settled || l.released {
+		return
+	}
+	l.settled = true
+	p := l.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.apply(l, v, now.UnixNano())
+}
+
+// Release gives the key back with the attempt's final verdict and counts the
+// attempt. Only the first call does anything.
+func (l *Lease) Release(v *gateway.Verdict, now time.Time) {
+	if l.pool == nil || l.released {
+		return
+	}
+	l.released = true
+	p := l.pool
+	t := now.UnixNano()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !l.settled || v.Action > gateway.ActionNothing && v.Action != gateway.ActionStrike {
+		p.apply(l, v, t)
+	}
+	e := p.leased(l)
+	if e == nil {
+		return
+	}
+	e.total = addOne(e.total)
+	e.lastUsed = max(e.lastUsed, t)
+	switch {
+	case v.Scope == gateway.ScopeClient:
+	case v.OK:
+		e.ok = addOne(e.ok)
+		e.lastOK = t
+	default:
+		e.bad = addOne(e.bad)
+		e.lastBad = t
+	}
+	if !e.countsDirty {
+		e.countsDirty = true
+		p.dirtyCounts = append(p.dirtyCounts, l.slot)
+	}
+}
+
+func addOne(n int32) int32 {
+	if n == math.MaxInt32 {
+		return n
+	}
+	return n + 1
+}
+
+// leased is the entry that a lease is for, nil if the key was removed meanwhile.
+func (p *Pool) leased(l *Lease) *entry {
+	e := &p.keys[l.slot]
+	if !e.live || e.gen != l.gen {
+		return nil
+	}
+	return e
+}
+
+// apply does what a verdict says: to the breaker, to the guard, to the key.
+func (p *Pool) apply(l *Lease, v *gateway.Verdict, now int64) {
+	e := p.leased(l)
+	if l.trial && e != nil {
+		l.trial = false
+		p.hold(l.slot, false, now)
+	}
+	switch {
+	case v.Scope == gateway.ScopeClient:
+		return
+	case v.Action == gateway.ActionStrike:
+		p.breaker.strike(now)
+		return
+	case v.Action == gateway.ActionFail:
+		if e != nil {
+			p.applyFail(l, e, v, now)
+		}
+		return
+	}
+	p.breaker.answered()
+	p.guard.clear()
+	if e == nil {
+		return
+	}
+	fresh := e.changed <= l.seq
+	switch v.Action {
+	case gateway.ActionRest, gateway.ActionRestKey:
+		p.applyRest(l, e, v, fresh, now)
+	case gateway.ActionPassOver:
+		until := now + int64(v.For)
+		if l.model != "" {
+			p.refuse(l.slot, l.model, until)
+			p.dirtyRefusals = append(p.dirtyRefusals, gateway.Refusal{Key: idName(e.id), Model: l.model, Until: fromNano(until)})
+		}
+	default:
+		if v.OK {
+			e.proven = true
+			if fresh {
+				p.applySuccess(l.slot, e)
+			}
+		}
+	}
+}
+
+// applySuccess forgets a key's failures in a row, and that its account was
+// out of quota.
+func (p *Pool) applySuccess(slot int32, e *entry) {
+	if e.marks.restStep != 0 {
+		p.eachOfAccount(slot, func(s int32) {
+			if k := &p.keys[s]; k.marks.restStep != 0 {
+				k.marks.restStep = 0
+				p.markState(s)
+			}
+		})
+	}
+	if e.marks.consecutive != 0 || e.marks.lastError != "" {
+		e.marks.consecutive, e.marks.lastError = 0, ""
+		p.markState(slot)
+	}
+}
+
+// applyRest lets a key or its account rest. Of failures that ran at the same
+// time only the first lengthens the next rest, but a later end always counts.
+func (p *Pool) applyRest(l *Lease, e *entry, v *gateway.Verdict, fresh bool, now int64) {
+	until, step := restEnd(v, e.marks.restStep, now)
+	if !fresh {
+		if told := !v.Until.IsZero() || v.For > 0; !told || until <= e.marks.restsUntil {
+			return
+		}
+		step = e.marks.restStep
+	}
+	if v.Action == gateway.ActionRestKey {
+		p.restOne(l.slot, until, step, v.Reason, now)
+		return
+	}
+	p.restAccount(l.slot, until, step, v.Reason, now)
+}
+
+// applyFail marks a refused key, or its whole account where the verdict blames
+// that, unless the same befalls everybody.
+func (p *Pool) applyFail(l *Lease, e *entry, v *gateway.Verdict, now int64) {
+	if p.breaker.open {
+		if p.breaker.refusal == v.Reason {
+			return
+		}
+		p.breaker.answered()
+	}
+	if e.changed > l.seq {
+		return
+	}
+	if p.suspect(l.slot, e, v.Reason, now) {
+		return
+	}
+	if v.Scope == gateway.ScopeAccount {
+		p.eachOfAccount(l.slot, func(s int32) { p.failOne(s, v.Reason, now) })
+		return
+	}
+	p.failOne(l.slot, v.Reason, now)
+}
+
+// suspect tells the guard of a refusal. When that is one too many, the marks
+// of all that it remembers are taken back and the breaker opens.
+func (p *Pool) suspect(slot int32, e *entry, reason string, now int64) bool {
+	s := suspicion{slot: slot, gen: e.gen, account: -1 - slot, at: now, weight: weightUnproven, before: e.marks}
+	if e.account != "" {
+		s.account = p.accounts[e.account]
+	}
+	if e.proven {
+		s.weight = weightProven
+	}
+	if !p.guard.note(reason, s) {
+		return false
+	}
+	for _, o := range p.guard.noted {
+		k := &p.keys[o.slot]
+		if !k.live || k.gen != o.gen {
+			continue
+		}
+		k.marks = o.before
+		p.touch(k)
+		p.refresh(o.slot, now)
+		p.markState(o.slot)
+	}
+	p.guard.clear()
+	p.breaker.trip(now, reason)
+	return true
+}
