@@ -29,7 +29,7 @@ type Lease struct {
 	seq      uint64 // Pool.seq when it was lent
 	slot     int32
 	gen      uint32
-	trial    bool // a probe after a rest of unknown length
+	probe    uint32 // after a rest of unknown length: its number; 0: an ordinary attempt
 	settled  bool
 	released bool
 }
@@ -106,8 +106,7 @@ func (p *Pool) Acquire(want *Want, now time.Time) (Lease, error) {
 	e := &p.keys[slot]
 	l := Lease{pool: p, bearer: e.bearer, model: want.Model, id: e.id, seq: p.seq, slot: slot, gen: e.gen}
 	if e.careful && e.marks.restStep > 0 {
-		l.trial = true
-		p.hold(slot, true, t)
+		l.probe = p.beginProbe(slot)
 	}
 	return l, nil
 }
@@ -127,17 +126,6 @@ func (p *Pool) warm(r *rotation) {
 
 // warmKeys is how many keys are touched in advance, every so many picks.
 const warmKeys = 16
-
-// hold keeps the keys of an account out of the rotation while one of them
-// probes whether its quota is back, or ends that.
-func (p *Pool) hold(slot int32, held bool, now int64) {
-	p.eachOfAccount(slot, func(s int32) {
-		if e := &p.keys[s]; e.held != held {
-			e.held = held
-			p.refresh(s, now)
-		}
-	})
-}
 
 // choose takes the next key of a rotation that is not among those tried. Keys
 // whose life turns out to be over leave on the way, not more than a batch.

@@ -74,9 +74,9 @@ func (p *Pool) leased(l *Lease) *entry {
 // apply does what a verdict says: to the breaker, to the guard, to the key.
 func (p *Pool) apply(l *Lease, v *gateway.Verdict, now int64) {
 	e := p.leased(l)
-	if l.trial && e != nil {
-		l.trial = false
-		p.hold(l.slot, false, now)
+	if e != nil {
+		p.endProbe(l.slot, l.probe)
+		l.probe = 0
 	}
 	switch {
 	case v.Scope == gateway.ScopeClient:
@@ -120,7 +120,8 @@ func (p *Pool) apply(l *Lease, v *gateway.Verdict, now int64) {
 func (p *Pool) applySuccess(slot int32, e *entry) {
 	if e.marks.restStep != 0 {
 		p.eachOfAccount(slot, func(s int32) {
-			if k := &p.keys[s]; k.marks.restStep != 0 {
+			// A sibling that rests now does so for a reason of its own.
+			if k := &p.keys[s]; k.marks.restStep != 0 && k.status != resting {
 				k.marks.restStep = 0
 				p.markState(s)
 			}

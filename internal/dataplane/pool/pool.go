@@ -42,6 +42,7 @@ type Pool struct {
 	seq      uint64 // counts changes of state, to tell what began before one
 	breaker  breaker
 	guard    guard
+	probes   uint32 // the number of the latest probe
 	warmed   uint32 // keeps the compiler from dropping the reads of warm
 
 	dirtyStates, dirtyCounts []int32
@@ -68,12 +69,13 @@ type entry struct {
 	live             bool
 	proven           bool // has served before
 	careful          bool // a pick has to look further: the key's life ends, or it comes from a rest of unknown length
-	held             bool // back from a rest of unknown length, and one probe is under way
 	marks            marks
 	account          string
 	expiresAt        int64
 	changed          uint64 // Pool.seq of its latest change of state
 	accNext, accPrev int32  // ring of the account's keys
+	probe            uint32 // the probe that is under way with it, see beginProbe; 0: none
+	heldBy           uint32 // the probe whose end it waits for; 0: none
 	total, ok, bad   int32  // attempts not yet written down
 	lastUsed         int64
 	lastOK, lastBad  int64
@@ -179,6 +181,7 @@ func (p *Pool) Remove(id gateway.KeyID) bool {
 		return false
 	}
 	e := &p.keys[slot]
+	p.endProbe(slot, e.probe)
 	p.leaveRotations(slot)
 	p.readmitAll(slot)
 	p.returns.set(slot, 0)
@@ -202,7 +205,7 @@ func (p *Pool) SetState(id gateway.KeyID, s gateway.KeyState, now time.Time) boo
 	}
 	e := &p.keys[slot]
 	e.marks = marksOf(s)
-	e.held = false
+	e.heldBy = 0
 	p.touch(e)
 	p.refresh(slot, now.UnixNano())
 	return true

@@ -125,11 +125,47 @@ func (p *Pool) refresh(slot int32, now int64) {
 	}
 	p.returns.set(slot, back)
 	p.changes.set(slot, change)
-	if e.status == active && !e.held {
+	p.enlist(slot)
+}
+
+// enlist puts a key in the rotations or takes it out of them, as it stands.
+func (p *Pool) enlist(slot int32) {
+	if e := &p.keys[slot]; e.status == active && e.heldBy == 0 {
 		p.joinRotations(slot)
 	} else {
 		p.leaveRotations(slot)
 	}
+}
+
+// beginProbe keeps the keys of an account that come from a rest of unknown
+// length out of the rotations until one of them has found out whether their
+// quota is back. It returns the probe's number.
+func (p *Pool) beginProbe(slot int32) uint32 {
+	p.probes = max(p.probes+1, 1) // 0 stands for none
+	p.keys[slot].probe = p.probes
+	p.eachOfAccount(slot, func(s int32) {
+		if e := &p.keys[s]; e.marks.restStep > 0 {
+			e.heldBy = p.probes
+			p.enlist(s)
+		}
+	})
+	return p.probes
+}
+
+// endProbe lets the keys that waited for a probe serve again.
+func (p *Pool) endProbe(slot int32, probe uint32) {
+	if probe == 0 {
+		return
+	}
+	if e := &p.keys[slot]; e.probe == probe {
+		e.probe = 0
+	}
+	p.eachOfAccount(slot, func(s int32) {
+		if e := &p.keys[s]; e.heldBy == probe {
+			e.heldBy = 0
+			p.enlist(s)
+		}
+	})
 }
 
 // touch notes that a key's state changed: what began before cannot change it again.
@@ -155,7 +191,7 @@ func (p *Pool) restOne(slot int32, until int64, step uint8, reason string, now i
 	e.marks.restsUntil = max(e.marks.restsUntil, until)
 	e.marks.restStep = step
 	e.marks.lastError = reason
-	e.held = false
+	e.heldBy = 0
 	p.touch(e)
 	p.refresh(slot, now)
 	p.markState(slot)
@@ -191,7 +227,7 @@ func (p *Pool) failOne(slot int32, reason string, now int64) {
 	} else {
 		m.failedUntil = now + int64(p.settings.FailedFor)
 	}
-	e.held = false
+	e.heldBy = 0
 	p.touch(e)
 	p.refresh(slot, now)
 	p.markState(slot)
