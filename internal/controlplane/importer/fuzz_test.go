@@ -14,7 +14,7 @@ import (
 
 // reasons are all reasons there are. What is one of them repeats no line.
 var reasons = []string{
-	reasonNoKey, reasonNotUTF8, reasonControl, reasonThreeFields, reasonPassword, reasonOnlyAid, reasonManyFields, reasonJSON, reasonQuotes,
+	reasonNoKey, reasonNotUTF8, reasonControl, reasonThreeFields, reasonUnsure, reasonOnlyAid, reasonManyFields, reasonJSON, reasonQuotes,
 	reasonWebAddress, reasonEmail, reasonUserLong, reasonUserText, reasonUserMore, reasonNotText, reasonKeyNotText, reasonUserNotText,
 	gateway.CheckKey("x"), gateway.CheckKey("eight ch"), gateway.CheckKey(strings.Repeat("x", 999)),
 }

@@ -44,7 +44,7 @@ const (
 	reasonNotUTF8     = "not UTF-8"
 	reasonControl     = "has a control character"
 	reasonThreeFields = "three fields: it is not clear which of them is the key"
-	reasonPassword    = "an e-mail address and something that does not look like a key; it may be a password"
+	reasonUnsure      = "an e-mail address and something that does not look like a key; it may be a password"
 	reasonOnlyAid     = "no key after the account id"
 	reasonManyFields  = "more fields than known, and the last does not look like a key"
 	reasonJSON        = "looks like JSON; send it as JSON, or one key a line"

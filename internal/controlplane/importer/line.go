@@ -107,7 +107,7 @@ func checkFields(fields []string) string {
 		return reasonNoKey
 	case n == 2:
 		if isEmail(fields[0]) && !looksLikeKey(key) {
-			return reasonPassword
+			return reasonUnsure
 		}
 	case n == 3:
 		return reasonThreeFields
