@@ -161,7 +161,7 @@ var providers = []option{
 		help: "Switches OpenRouter off: its addresses answer 503.",
 	},
 	{
-		name: "OPENROUTER_APP_URL", unset: "`PUBLIC_SITE_URL`", rule: link(func(c *Config) *string { return &c.OpenRouterAppURL }),
+		name: "OPENROUTER_APP_URL", unset: "PUBLIC_SITE_URL", rule: link(func(c *Config) *string { return &c.OpenRouterAppURL }),
 		help: "Sent to OpenRouter as `HTTP-Referer` where the client sent none.",
 	},
 	{
