@@ -34,6 +34,7 @@ type Upstream struct {
 	ledger   *ledger
 	running  sync.WaitGroup // requests being answered, and the serving loops
 	stopping chan struct{}  // closed once the test is over
+	patience time.Duration  // how long handlers may take to end after that
 
 	// mu guards the script, which is what the next request gets, and that
 	// nothing is added to running once stopping is closed.
@@ -69,6 +70,7 @@ func NewUpstream(tb testing.TB, opts ...Option) *Upstream {
 		tb:       tb,
 		ledger:   newLedger(),
 		stopping: make(chan struct{}),
+		patience: patience,
 		server: &http.Server{
 			ReadHeaderTimeout: time.Minute,
 			ErrorLog:          log.New(io.Discard, "", 0),
@@ -264,8 +266,8 @@ func (u *Upstream) stop() {
 	}()
 	select {
 	case <-done:
-	case <-time.After(patience):
-		u.tb.Errorf("testkit: a handler of the upstream hangs %v after the test", patience)
+	case <-time.After(u.patience):
+		u.tb.Errorf("testkit: a handler of the upstream hangs %v after the test", u.patience)
 	}
 }
 

@@ -334,3 +334,21 @@ func TestEndReleasesWhatWaits(t *testing.T) {
 		t.Error("the end of the test counts as a client that left")
 	}
 }
+
+func TestHandlerThatHangsFailsTheTest(t *testing.T) {
+	w := &witness{TB: t}
+	u := NewUpstream(w)
+	u.patience = 10 * time.Millisecond
+	release := make(chan struct{})
+	u.Handle(func(*Call) Answer {
+		<-release
+		return nil
+	})
+	DialRaw(t, u.Addr).Send(HTTP11("GET", "/", ""))
+	u.AwaitCalls(1, soon)
+	w.end()
+	close(release)
+	if got := w.log.String(); !strings.Contains(got, "hangs") {
+		t.Errorf("complaint: %q", got)
+	}
+}
