@@ -28,18 +28,16 @@ type breaker struct {
 	reserve  int
 }
 
-// strike notes an upstream fault and reports whether it opened the breaker.
-func (b *breaker) strike(now int64) bool {
+// strike notes an upstream fault, which may open the breaker.
+func (b *breaker) strike(now int64) {
 	b.strikes[b.n%strikesToOpen] = now
 	b.n++
 	if b.open || b.n < strikesToOpen {
-		return false
+		return
 	}
-	if now-b.strikes[b.n%strikesToOpen] > int64(strikeWindow) {
-		return false
+	if first := b.strikes[b.n%strikesToOpen]; now-first <= int64(strikeWindow) {
+		b.trip(now, "")
 	}
-	b.trip(now, "")
-	return true
 }
 
 func (b *breaker) trip(now int64, refusal string) {
@@ -54,18 +52,20 @@ func (b *breaker) answered() {
 	b.open, b.refusal = false, ""
 }
 
-// admit reports whether an attempt may go now. If not, wait is how long until
-// the next probe may.
-func (b *breaker) admit(now int64) (probe bool, wait time.Duration, ok bool) {
+// frozen reports whether every account is refused, so that no refusal speaks
+// against a key.
+func (b *breaker) frozen() bool { return b.open && b.refusal != "" }
+
+// wait is how long it takes until the next attempt may go, 0 if one may now.
+func (b *breaker) wait(now int64) time.Duration {
 	if !b.open {
-		return false, 0, true
+		return 0
 	}
-	if now < b.probeAt {
-		return false, time.Duration(b.probeAt - now), false
-	}
-	b.probeAt = now + int64(probeEvery)
-	return true, 0, true
+	return max(0, time.Duration(b.probeAt-now))
 }
+
+// sent notes that an attempt goes: while the breaker is open it is the probe.
+func (b *breaker) sent(now int64) { b.probeAt = now + int64(probeEvery) }
 
 // spendRetry takes one repetition from the reserve.
 func (b *breaker) spendRetry() bool {

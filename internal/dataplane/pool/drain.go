@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -16,7 +17,10 @@ func (p *Pool) Drain() gateway.Delta {
 	d := gateway.Delta{Provider: p.provider}
 	p.mu.Lock()
 	states, counts := p.dirtyStates, p.dirtyCounts
-	d.Refusals = p.dirtyRefusals
+	d.Refusals = slices.DeleteFunc(p.dirtyRefusals, func(r gateway.Refusal) bool {
+		_, ok := p.byID[idNumber(r.Key)]
+		return !ok // removed meanwhile
+	})
 	p.dirtyStates, p.dirtyCounts, p.dirtyRefusals = nil, nil, nil
 	p.mu.Unlock()
 	d.States = make([]gateway.StateChange, 0, len(states))
@@ -98,10 +102,11 @@ func (p *Pool) Health() Health {
 // IDs names every key of the pool.
 func (p *Pool) IDs() []gateway.KeyID {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	ids := make([]gateway.KeyID, 0, len(p.byID))
-	for id := range p.byID {
-		ids = append(ids, idName(id))
+	numbers := slices.Collect(maps.Keys(p.byID)) // names are made without the lock: they take longer
+	p.mu.Unlock()
+	ids := make([]gateway.KeyID, len(numbers))
+	for i, n := range numbers {
+		ids[i] = idName(n)
 	}
 	return ids
 }

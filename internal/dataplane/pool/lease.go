@@ -31,6 +31,7 @@ type Lease struct {
 	gen      uint32
 	probe    uint32 // after a rest of unknown length: its number; 0: an ordinary attempt
 	settled  bool
+	did      gateway.Action // what Settle has done already
 	released bool
 }
 
@@ -86,7 +87,7 @@ func (p *Pool) Acquire(want *Want, now time.Time) (Lease, error) {
 	tried := want.tried[:want.n]
 	slot := none
 	if rotation.n > 0 {
-		if _, wait, ok := p.breaker.admit(t); !ok {
+		if wait := p.breaker.wait(t); wait > 0 {
 			return Lease{}, &Exhausted{Reason: BreakerOpen, RetryAfter: wait, Refusal: p.breaker.refusal}
 		}
 		if slot = p.choose(rotation, tried, t); slot == none && want.Again {
@@ -99,6 +100,9 @@ func (p *Pool) Acquire(want *Want, now time.Time) (Lease, error) {
 	if want.n < MaxTried && !contains(tried, slot) {
 		want.tried[want.n] = slot
 		want.n++
+	}
+	if p.breaker.open {
+		p.breaker.sent(t)
 	}
 	if rotation.takes%warmKeys == 0 {
 		p.warm(rotation)

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"math"
 	"time"
 
@@ -13,7 +14,7 @@ func (l *Lease) Settle(v *gateway.Verdict, now time.Time) {
 	if l.pool == nil || l.settled || l.released {
 		return
 	}
-	l.settled = true
+	l.settled, l.did = true, v.Action
 	p := l.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -31,7 +32,7 @@ func (l *Lease) Release(v *gateway.Verdict, now time.Time) {
 	t := now.UnixNano()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !l.settled || v.Action > gateway.ActionNothing && v.Action != gateway.ActionStrike {
+	if !l.settled || v.Action != l.did && v.Action != gateway.ActionNothing && v.Action != gateway.ActionStrike {
 		p.apply(l, v, t)
 	}
 	e := p.leased(l)
@@ -84,24 +85,27 @@ func (p *Pool) apply(l *Lease, v *gateway.Verdict, now int64) {
 	case v.Action == gateway.ActionStrike:
 		p.breaker.strike(now)
 		return
-	case v.Action == gateway.ActionFail:
-		if e != nil {
-			p.applyFail(l, e, v, now)
-		}
+	case v.Action == gateway.ActionFail && p.breaker.frozen():
 		return
 	}
 	p.breaker.answered()
+	fresh := e != nil && e.changed <= l.seq
+	if v.Action == gateway.ActionFail {
+		if fresh {
+			p.applyFail(l.slot, v, now)
+		}
+		return
+	}
 	p.guard.clear()
 	if e == nil {
 		return
 	}
-	fresh := e.changed <= l.seq
 	switch v.Action {
 	case gateway.ActionRest, gateway.ActionRestKey:
 		p.applyRest(l, e, v, fresh, now)
 	case gateway.ActionPassOver:
-		until := now + int64(v.For)
-		if l.model != "" {
+		if l.model != "" && fresh {
+			until := now + int64(cmp.Or(v.For, passOverFor))
 			p.refuse(l.slot, l.model, until)
 			p.dirtyRefusals = append(p.dirtyRefusals, gateway.Refusal{Key: idName(e.id), Model: l.model, Until: fromNano(until)})
 		}
@@ -134,11 +138,12 @@ func (p *Pool) applySuccess(slot int32, e *entry) {
 }
 
 // applyRest lets a key or its account rest. Of failures that ran at the same
-// time only the first lengthens the next rest, but a later end always counts.
+// time only the first lengthens the next rest, but while it lasts a later end
+// that the upstream told counts.
 func (p *Pool) applyRest(l *Lease, e *entry, v *gateway.Verdict, fresh bool, now int64) {
-	until, step := restEnd(v, e.marks.restStep, now)
+	until, told, step := restEnd(v, e.marks.restStep, now)
 	if !fresh {
-		if told := !v.Until.IsZero() || v.For > 0; !told || until <= e.marks.restsUntil {
+		if !told || e.marks.restsUntil <= now || until <= e.marks.restsUntil {
 			return
 		}
 		step = e.marks.restStep
@@ -148,54 +153,4 @@ func (p *Pool) applyRest(l *Lease, e *entry, v *gateway.Verdict, fresh bool, now
 		return
 	}
 	p.restAccount(l.slot, until, step, v.Reason, now)
-}
-
-// applyFail marks a refused key, or its whole account where the verdict blames
-// that, unless the same befalls everybody.
-func (p *Pool) applyFail(l *Lease, e *entry, v *gateway.Verdict, now int64) {
-	if p.breaker.open {
-		if p.breaker.refusal == v.Reason {
-			return
-		}
-		p.breaker.answered()
-	}
-	if e.changed > l.seq {
-		return
-	}
-	if p.suspect(l.slot, e, v.Reason, now) {
-		return
-	}
-	if v.Scope == gateway.ScopeAccount {
-		p.eachOfAccount(l.slot, func(s int32) { p.failOne(s, v.Reason, now) })
-		return
-	}
-	p.failOne(l.slot, v.Reason, now)
-}
-
-// suspect tells the guard of a refusal. When that is one too many, the marks
-// of all that it remembers are taken back and the breaker opens.
-func (p *Pool) suspect(slot int32, e *entry, reason string, now int64) bool {
-	s := suspicion{slot: slot, gen: e.gen, account: -1 - slot, at: now, weight: weightUnproven, before: e.marks}
-	if e.account != "" {
-		s.account = p.accounts[e.account]
-	}
-	if e.proven {
-		s.weight = weightProven
-	}
-	if !p.guard.note(reason, s) {
-		return false
-	}
-	for _, o := range p.guard.noted {
-		k := &p.keys[o.slot]
-		if !k.live || k.gen != o.gen {
-			continue
-		}
-		k.marks = o.before
-		p.touch(k)
-		p.refresh(o.slot, now)
-		p.markState(o.slot)
-	}
-	p.guard.clear()
-	p.breaker.trip(now, reason)
-	return true
 }

@@ -7,7 +7,7 @@ package pool
 import (
 	"encoding/binary"
 	"encoding/hex"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
@@ -94,10 +94,16 @@ const (
 	statusKinds
 )
 
-var (
-	statusNames     = [statusKinds]gateway.KeyStatus{gateway.KeyActive, gateway.KeyResting, gateway.KeyFailed, gateway.KeyDisabled, gateway.KeyExpired}
-	disabledReasons = [...]gateway.DisabledReason{gateway.NotDisabled, gateway.DisabledAuto, gateway.DisabledManual}
+var statusNames = [statusKinds]gateway.KeyStatus{gateway.KeyActive, gateway.KeyResting, gateway.KeyFailed, gateway.KeyDisabled, gateway.KeyExpired}
+
+// Who disabled a key: the index in disabledReasons.
+const (
+	nobody uint8 = iota
+	automatic
+	byHand
 )
+
+var disabledReasons = [...]gateway.DisabledReason{nobody: gateway.NotDisabled, automatic: gateway.DisabledAuto, byHand: gateway.DisabledManual}
 
 // New makes an empty pool.
 func New(provider gateway.ProviderName, s Settings) *Pool {
@@ -206,6 +212,7 @@ func (p *Pool) SetState(id gateway.KeyID, s gateway.KeyState, now time.Time) boo
 	e := &p.keys[slot]
 	e.marks = marksOf(s)
 	e.heldBy = 0
+	p.guard.forget(slot)
 	p.touch(e)
 	p.refresh(slot, now.UnixNano())
 	return true
@@ -220,6 +227,7 @@ func (p *Pool) ClearRefusals(id gateway.KeyID) {
 		return
 	}
 	p.readmitAll(slot)
+	p.dirtyRefusals = slices.DeleteFunc(p.dirtyRefusals, func(r gateway.Refusal) bool { return r.Key == id })
 }
 
 // State returns a key's state and status as they are in memory.
@@ -308,55 +316,6 @@ func (p *Pool) passTime(slot int32, now int64) bool {
 	p.touch(e)
 	p.markState(slot)
 	return true
-}
-
-func (p *Pool) joinAccount(slot int32, account string) {
-	e := &p.keys[slot]
-	e.accNext, e.accPrev = slot, slot
-	if account == "" {
-		return
-	}
-	first, ok := p.accounts[account]
-	if !ok {
-		account = strings.Clone(account)
-		p.accounts[account] = slot
-		e.account = account
-		return
-	}
-	f := &p.keys[first]
-	e.account = f.account
-	e.accNext, e.accPrev = first, f.accPrev
-	p.keys[f.accPrev].accNext = slot
-	f.accPrev = slot
-}
-
-func (p *Pool) leaveAccount(slot int32) {
-	e := &p.keys[slot]
-	if e.account == "" {
-		return
-	}
-	if e.accNext == slot {
-		delete(p.accounts, e.account)
-		return
-	}
-	p.keys[e.accPrev].accNext = e.accNext
-	p.keys[e.accNext].accPrev = e.accPrev
-	if p.accounts[e.account] == slot {
-		p.accounts[e.account] = e.accNext
-	}
-}
-
-// eachOfAccount calls f for every key of the account that slot belongs to,
-// slot included.
-func (p *Pool) eachOfAccount(slot int32, f func(int32)) {
-	for s := slot; ; {
-		next := p.keys[s].accNext
-		f(s)
-		if next == slot {
-			return
-		}
-		s = next
-	}
 }
 
 func idNumber(id gateway.KeyID) uint64 {

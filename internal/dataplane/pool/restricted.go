@@ -11,6 +11,10 @@ import (
 // it the one that the fewest keys are refused is forgotten and learnt anew.
 const maxRestricted = 64
 
+// passOverFor is how long a key is not tried for a model that it was refused
+// (contract, section 1), where the verdict does not say.
+const passOverFor = 24 * time.Hour
+
 // restricted is a model that some keys may not use: a rotation of the keys
 // that may, as far as is known, and when the refusals of the others end.
 type restricted struct {

@@ -197,32 +197,33 @@ func (p *Pool) restOne(slot int32, until int64, step uint8, reason string, now i
 	p.markState(slot)
 }
 
-// restEnd is when a rest ends whose verdict may not say so, and how many such
-// rests in a row that makes.
-func restEnd(v *gateway.Verdict, step uint8, now int64) (until int64, next uint8) {
+// restEnd is when a rest ends, whether the verdict told that, and how many
+// rests of unknown length in a row that makes.
+func restEnd(v *gateway.Verdict, step uint8, now int64) (until int64, told bool, next uint8) {
 	switch {
 	case !v.Until.IsZero() && v.Until.UnixNano() > now:
-		return v.Until.UnixNano(), step
+		return v.Until.UnixNano(), true, step
 	case v.For > 0:
-		return now + int64(v.For), step
+		return now + int64(v.For), true, step
 	}
 	d := firstRest << min(step, 16)
 	if d > longestRest {
-		return now + int64(longestRest), step
+		return now + int64(longestRest), false, step
 	}
-	return now + int64(d), step + 1
+	return now + int64(d), false, step + 1
 }
 
 // failOne marks a key as refused, and disables it after several in a row.
 func (p *Pool) failOne(slot int32, reason string, now int64) {
 	e := &p.keys[slot]
+	p.guard.marked(mark{slot: slot, gen: e.gen, at: now, before: e.marks})
 	m := &e.marks
 	m.consecutive++
 	m.lastError = reason
 	if int(m.consecutive) >= p.settings.DisableThreshold {
 		m.failedUntil = 0
-		if m.disabled != 2 { // the operator's own word stands
-			m.disabled, m.disabledUntil = 1, now+int64(p.settings.DisabledFor)
+		if m.disabled != byHand { // the operator's own word stands
+			m.disabled, m.disabledUntil = automatic, now+int64(p.settings.DisabledFor)
 		}
 	} else {
 		m.failedUntil = now + int64(p.settings.FailedFor)
