@@ -1,0 +1,89 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"ollama-api-pool/internal/gateway"
+)
+
+// foreignRow is a key that another program has inserted: it has no key_id, its
+// times may be in any form, and in an encrypted store it is plain.
+type foreignRow struct {
+	stored                                    string
+	created, expires, failed, disabled, rests when
+}
+
+func (r *foreignRow) into() []any {
+	return []any{&r.stored, &r.created, &r.expires, &r.failed, &r.disabled, &r.rests}
+}
+
+// adopt makes rows of other programs, and those of a database that is opened
+// for the first time, like our own.
+func (s *Store) adopt(ctx context.Context, t tables) error {
+	var one int
+	err := s.reader.QueryRowContext(ctx, t.sql("select 1 from {p}keys where key_id is null limit 1")).Scan(&one)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return inTx(ctx, s.writer, nil, func(inside context.Context, tx *sql.Tx) error {
+		if err := s.checkSeal(inside, tx); err != nil {
+			return err
+		}
+		if err := s.dialect.deferKeys(inside, tx); err != nil {
+			return err
+		}
+		for {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			rows, err := tx.QueryContext(inside, t.sql(`select api_key, created_at, expires_at, failed_until, disabled_until, rests_until
+				from {p}keys where key_id is null limit ?`), rewriteBatch)
+			if err != nil {
+				return err
+			}
+			batch, err := collect(rows, (*foreignRow).into)
+			if err != nil || len(batch) == 0 {
+				return err
+			}
+			for i := range batch {
+				if err := s.adoptRow(inside, tx, t, &batch[i]); err != nil {
+					return err
+				}
+			}
+		}
+	})
+}
+
+func (s *Store) adoptRow(ctx context.Context, tx *sql.Tx, t tables, r *foreignRow) error {
+	key, err := s.seal.plain(t.provider, r.stored)
+	if err != nil {
+		return s.unreadable(t, gateway.Clip(r.stored, 24), err)
+	}
+	id := gateway.IDOfKey(key)
+	var one int
+	err = tx.QueryRowContext(ctx, t.sql("select 1 from {p}keys where key_id = ?"), id).Scan(&one)
+	switch {
+	case err == nil: // the same key, stored in another form
+		_, err := execAll(ctx, tx, t, []any{r.stored}, "delete from {p}key_stats where api_key = ?", "delete from {p}keys where api_key = ?")
+		return err
+	case !errors.Is(err, sql.ErrNoRows):
+		return err
+	}
+	stored := s.seal.stored(t.provider, key)
+	if stored != r.stored {
+		if err := rename(ctx, tx, t, r.stored, stored); err != nil {
+			return err
+		}
+	}
+	if r.created.IsZero() {
+		r.created.Time = s.now()
+	}
+	_, err = tx.ExecContext(ctx, t.sql(`update {p}keys set key_id = ?, created_at = ?, expires_at = ?, failed_until = ?, disabled_until = ?, rests_until = ?
+		where api_key = ?`), id, at(r.created.Time), at(r.expires.Time), at(r.failed.Time), at(r.disabled.Time), at(r.rests.Time), stored)
+	return err
+}

@@ -1,0 +1,246 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"ollama-api-pool/internal/gateway"
+)
+
+// Apply writes down what happened, in one transaction: counts are added to
+// those that are stored, states and refusals replace them. A refusal whose time
+// is over is deleted. Keys and tokens that are not there any more are skipped.
+func (s *Store) Apply(ctx context.Context, deltas []gateway.Delta) error {
+	nothing := true
+	for i := range deltas {
+		nothing = nothing && deltas[i].Empty()
+	}
+	if nothing {
+		return nil
+	}
+	return s.write(ctx, "write counters to the store", func(inside context.Context, tx *sql.Tx) error {
+		for i := range deltas {
+			t, err := tablesOf(deltas[i].Provider)
+			if err != nil {
+				return err
+			}
+			b := batch{ctx: inside, until: ctx, tx: tx, t: t, now: s.now()}
+			b.requests(&deltas[i])
+			b.tokens(deltas[i].Tokens)
+			b.states(deltas[i].States)
+			b.keys(deltas[i].Keys)
+			b.refusals(deltas[i].Refusals)
+			if b.err != nil {
+				return b.err
+			}
+		}
+		return nil
+	})
+}
+
+// batch writes one provider's delta. After an error its methods do nothing.
+type batch struct {
+	ctx   context.Context // does not end, see write
+	until context.Context // the caller's
+	tx    *sql.Tx
+	t     tables
+	now   time.Time
+	err   error
+}
+
+// run executes one statement for each list of values that the loop gives to
+// exec, which tells how many rows it changed.
+func (b *batch) run(text string, loop func(exec func(args ...any) int64)) {
+	if b.err != nil {
+		return
+	}
+	stmt, err := b.tx.PrepareContext(b.ctx, b.t.sql(text))
+	if err != nil {
+		b.err = err
+		return
+	}
+	defer func() { _ = stmt.Close() }()
+	loop(func(args ...any) int64 {
+		if b.err == nil {
+			b.err = b.until.Err()
+		}
+		if b.err != nil {
+			return 0
+		}
+		res, err := stmt.ExecContext(b.ctx, args...)
+		if err != nil {
+			b.err = err
+			return 0
+		}
+		n, err := res.RowsAffected()
+		b.err = err
+		return n
+	})
+}
+
+// requests counts clients' requests: in total, by model, by model and hour.
+func (b *batch) requests(d *gateway.Delta) {
+	if d.Global != (gateway.Counts{}) {
+		b.run(`insert into {p}global_stats as g (id, total_requests, success_count, failure_count, input_tokens, output_tokens, updated_at)
+			values ('global', ?, ?, ?, ?, ?, ?)
+			on conflict (id) do update set
+				total_requests = coalesce(g.total_requests, 0) + excluded.total_requests,
+				success_count = coalesce(g.success_count, 0) + excluded.success_count,
+				failure_count = coalesce(g.failure_count, 0) + excluded.failure_count,
+				input_tokens = coalesce(g.input_tokens, 0) + excluded.input_tokens,
+				output_tokens = coalesce(g.output_tokens, 0) + excluded.output_tokens,
+				updated_at = excluded.updated_at`, func(exec func(args ...any) int64) {
+			c := d.Global
+			exec(c.Requests, c.Success, c.Failure, c.Usage.Input, c.Usage.Output, at(b.now))
+		})
+	}
+	if len(d.Models) == 0 {
+		return
+	}
+	provider := string(b.t.provider)
+	b.run(`insert into {p}model_stats as m (provider, model, total_requests, success_count, failure_count, input_tokens, output_tokens, last_used, created_at)
+		values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		on conflict (provider, model) do update set
+			total_requests = coalesce(m.total_requests, 0) + excluded.total_requests,
+			success_count = coalesce(m.success_count, 0) + excluded.success_count,
+			failure_count = coalesce(m.failure_count, 0) + excluded.failure_count,
+			input_tokens = coalesce(m.input_tokens, 0) + excluded.input_tokens,
+			output_tokens = coalesce(m.output_tokens, 0) + excluded.output_tokens,
+			last_used = case when m.last_used is null or m.last_used < excluded.last_used then excluded.last_used else m.last_used end`,
+		func(exec func(args ...any) int64) {
+			for _, m := range d.Models {
+				c := m.Counts
+				exec(provider, clean(m.Model), c.Requests, c.Success, c.Failure, c.Usage.Input, c.Usage.Output, at(m.LastUsed), at(b.now))
+			}
+		})
+	b.run(`insert into {p}model_hourly as m (provider, model, hour, requests, success, failure, input_tokens, output_tokens, created_at)
+		values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		on conflict (provider, model, hour) do update set
+			requests = coalesce(m.requests, 0) + excluded.requests,
+			success = coalesce(m.success, 0) + excluded.success,
+			failure = coalesce(m.failure, 0) + excluded.failure,
+			input_tokens = coalesce(m.input_tokens, 0) + excluded.input_tokens,
+			output_tokens = coalesce(m.output_tokens, 0) + excluded.output_tokens`,
+		func(exec func(args ...any) int64) {
+			for _, m := range d.Models {
+				if m.Hour.IsZero() {
+					continue // counted by model alone
+				}
+				c := m.Counts
+				exec(provider, clean(m.Model), at(m.Hour), c.Requests, c.Success, c.Failure, c.Usage.Input, c.Usage.Output, at(b.now))
+			}
+		})
+}
+
+// tokens counts requests by client token.
+func (b *batch) tokens(deltas []gateway.TokenDelta) {
+	if len(deltas) == 0 {
+		return
+	}
+	var plain map[string]string // the tokens stored as they are, read when one is met
+	b.run(`update {p}client_tokens set
+		request_count = coalesce(request_count, 0) + ?,
+		input_tokens = coalesce(input_tokens, 0) + ?,
+		output_tokens = coalesce(output_tokens, 0) + ?,
+		last_used = case when last_used is null or last_used < ? then ? else last_used end
+		where token = ?`, func(exec func(args ...any) int64) {
+		for _, d := range deltas {
+			used := at(d.LastUsed)
+			count := func(stored string) int64 {
+				return exec(d.Counts.Requests, d.Counts.Usage.Input, d.Counts.Usage.Output, used, used, stored)
+			}
+			if count(d.Hash) > 0 || b.err != nil {
+				continue
+			}
+			if plain == nil {
+				plain, b.err = plainTokens(b.ctx, b.tx, b.t)
+			}
+			if stored, ok := plain[d.Hash]; ok {
+				count(stored)
+			}
+		}
+	})
+}
+
+// states writes what has been learnt about keys.
+func (b *batch) states(changes []gateway.StateChange) {
+	if len(changes) == 0 {
+		return
+	}
+	b.run(`update {p}keys set
+		status = case when expires_at <= ? then 'expired' else ? end, disabled_reason = ?,
+		failed_until = ?, disabled_until = ?, rests_until = ?,
+		consecutive_failures = ?, rest_step = ?, last_error = ?
+		where key_id = ?`, func(exec func(args ...any) int64) {
+		for i := range changes {
+			st := &changes[i].State
+			status := st.StatusAt(b.now, time.Time{})
+			exec(at(b.now), string(status), string(st.Disabled),
+				at(st.FailedUntil), at(st.DisabledUntil), at(st.RestsUntil),
+				st.ConsecutiveFailures, st.RestStep, clean(st.LastError), string(changes[i].Key))
+		}
+	})
+	b.run(`update {p}key_stats set consecutive_failures = ? where api_key = (select api_key from {p}keys where key_id = ?)`,
+		func(exec func(args ...any) int64) {
+			for i := range changes {
+				exec(changes[i].State.ConsecutiveFailures, string(changes[i].Key))
+			}
+		})
+}
+
+// keys counts attempts by key. The rate of success leaves out attempts that
+// the client broke off.
+func (b *batch) keys(deltas []gateway.KeyDelta) {
+	if len(deltas) == 0 {
+		return
+	}
+	b.run(`insert into {p}key_stats (api_key, consecutive_failures, created_at)
+		select api_key, consecutive_failures, created_at from {p}keys where key_id = ?`, func(begin func(args ...any) int64) {
+		b.run(addAttempts, func(add func(args ...any) int64) {
+			for i := range deltas {
+				c, id := &deltas[i].Counts, string(deltas[i].Key)
+				used, success, failure := at(c.LastUsed), at(c.LastSuccess), at(c.LastFailure)
+				count := func() int64 {
+					return add(c.Total, c.Success, c.Failure, c.Success, c.Success+c.Failure,
+						used, used, success, success, failure, failure, id)
+				}
+				if count() == 0 && begin(id) > 0 {
+					count()
+				}
+			}
+		})
+	})
+}
+
+const addAttempts = `update {p}key_stats set
+	total_requests = coalesce(total_requests, 0) + ?,
+	success_count = coalesce(success_count, 0) + ?,
+	failure_count = coalesce(failure_count, 0) + ?,
+	success_rate = coalesce(round(100.0 * (coalesce(success_count, 0) + ?)
+		/ nullif(coalesce(success_count, 0) + coalesce(failure_count, 0) + ?, 0), 2), 0),
+	last_used = case when last_used is null or last_used < ? then ? else last_used end,
+	last_success = case when last_success is null or last_success < ? then ? else last_success end,
+	last_failure = case when last_failure is null or last_failure < ? then ? else last_failure end
+	where api_key = (select api_key from {p}keys where key_id = ?)`
+
+// refusals writes which models keys may not use, and forgets what is over.
+func (b *batch) refusals(refusals []gateway.Refusal) {
+	if len(refusals) == 0 {
+		return
+	}
+	b.run("delete from {p}key_refusals where key_id = ? and model = ?", func(exec func(args ...any) int64) {
+		for _, r := range refusals {
+			exec(string(r.Key), clean(r.Model))
+		}
+	})
+	b.run("delete from {p}key_refusals where until <= ?", func(exec func(args ...any) int64) { exec(at(b.now)) })
+	b.run(`insert into {p}key_refusals (key_id, model, until)
+		select key_id, ?, ? from {p}keys where key_id = ?`, func(exec func(args ...any) int64) {
+		for _, r := range refusals {
+			if r.Until.After(b.now) {
+				exec(clean(r.Model), at(r.Until), string(r.Key))
+			}
+		}
+	})
+}

@@ -1,0 +1,272 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// dialect is what SQLite does in its own way: connections, names of types,
+// pragmas, result codes. All other SQL in this package is common to SQLite and
+// PostgreSQL.
+type dialect struct {
+	path string
+	busy time.Duration // how long a statement waits for another process's lock
+}
+
+// gooseDialect names the engine to the migration library.
+const gooseDialect = goose.DialectSQLite3
+
+// mode is what a connection is for.
+type mode uint8
+
+const (
+	forWriting mode = iota // the one connection that writes
+	forReading             // several, which never write
+	forLooking             // opens the file read-only, so that not a byte of it can change
+	forAlone               // writes, and refuses to share the file with anybody
+)
+
+// open makes a pool of connections. Nothing is opened before the first use.
+func (d dialect) open(m mode) *sql.DB {
+	pragmas := []string{
+		"busy_timeout(" + strconv.FormatInt(d.busy.Milliseconds(), 10) + ")", // first, so that the others wait too
+		"foreign_keys(on)",
+		"synchronous(full)", // an acknowledged write survives a loss of power
+		"secure_delete(on)", // what is deleted is overwritten: keys and tokens
+	}
+	query := url.Values{
+		"_time_format": {"sqlite"}, // 2006-01-02 15:04:05.999999+00:00, which sorts as text
+		"_timezone":    {"UTC"},
+		"_error_rc":    {"1"},
+		"_dqs":         {"0"},
+	}
+	switch m {
+	case forWriting:
+		// Transactions that will write take the lock at their beginning, where
+		// waiting for it is possible. The larger cache is for imports.
+		query.Set("_txlock", "immediate")
+		pragmas = append(pragmas, "cache_size(-8192)", "journal_size_limit(16777216)")
+	case forAlone:
+		query.Set("_txlock", "immediate")
+		// Nothing is put into files of the system's temporary directory.
+		pragmas = append(pragmas, "locking_mode(exclusive)", "temp_store(memory)")
+	case forReading:
+		pragmas = append(pragmas, "query_only(on)")
+	case forLooking:
+		query.Set("mode", "ro")
+	}
+	query["_pragma"] = pragmas
+	db := sql.OpenDB(connector{engine(), d.address() + "?" + query.Encode()})
+	conns := 1
+	if m == forReading {
+		conns = 4
+	}
+	db.SetMaxOpenConns(conns)
+	db.SetMaxIdleConns(conns)
+	return db
+}
+
+// address is the file's path as a URI, in which no character of it can be
+// taken for an option.
+func (d dialect) address() string {
+	p := filepath.ToSlash(d.path)
+	if !strings.HasPrefix(p, "/") {
+		p = "/" + p // a Windows drive
+	}
+	return (&url.URL{Scheme: "file", Path: p}).String()
+}
+
+// engine is the driver with lower() as PostgreSQL has it, for letters beyond
+// ASCII too. A driver of our own keeps that from other users of the library.
+var engine = sync.OnceValue(func() *sqlite.Driver {
+	var d sqlite.Driver
+	d.MustRegisterDeterministicScalarFunction("lower", 1, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
+		if s, ok := args[0].(string); ok {
+			return strings.ToLower(s), nil
+		}
+		return args[0], nil
+	})
+	return &d
+})
+
+// connector opens connections with our driver.
+type connector struct {
+	driver *sqlite.Driver
+	dsn    string
+}
+
+// Connect implements driver.Connector.
+func (c connector) Connect(context.Context) (driver.Conn, error) { return c.driver.Open(c.dsn) }
+
+// Driver implements driver.Connector.
+func (c connector) Driver() driver.Driver { return c.driver }
+
+// prepare puts the file into write-ahead mode, in which readers and the writer
+// do not wait for each other. While another process does the same at the same
+// moment, SQLite refuses at once instead of waiting, so the waiting is done here.
+func (d dialect) prepare(ctx context.Context, db *sql.DB) error {
+	deadline := time.Now().Add(d.busy)
+	for {
+		var now string
+		err := db.QueryRowContext(ctx, "pragma journal_mode = wal").Scan(&now)
+		if err == nil && now != "wal" {
+			return fmt.Errorf("write-ahead logging is not possible here (journal mode %s)", now)
+		}
+		if resultCode(err) != sqlite3.SQLITE_BUSY || time.Now().After(deadline) {
+			return err
+		}
+		pause := time.NewTimer(5 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return ctx.Err()
+		case <-pause.C:
+		}
+	}
+}
+
+// querier is a database, a connection or a transaction.
+type querier interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+var (
+	typeNames = strings.NewReplacer("timestamptz", "text", "bigserial", "integer")
+	addColumn = regexp.MustCompile(`(?s)^alter table (\S+) add column if not exists (\S+) (.+)$`)
+)
+
+// migrate runs one statement of a migration, which is written in PostgreSQL's
+// words. SQLite cannot add a column only where it is missing, so that is looked up.
+func (d dialect) migrate(ctx context.Context, tx querier, stmt string) error {
+	stmt = typeNames.Replace(stmt)
+	if m := addColumn.FindStringSubmatch(stmt); m != nil {
+		has, err := d.hasColumn(ctx, tx, m[1], m[2])
+		if err != nil || has {
+			return err
+		}
+		stmt = "alter table " + m[1] + " add column " + m[2] + " " + m[3]
+	}
+	_, err := tx.ExecContext(ctx, stmt)
+	return err
+}
+
+// hasColumn tells whether a table exists and has a column.
+func (d dialect) hasColumn(ctx context.Context, q querier, table, column string) (bool, error) {
+	var n int
+	err := q.QueryRowContext(ctx, "select count(*) from pragma_table_info(?) where name = ?", table, column).Scan(&n)
+	return n > 0, err
+}
+
+// check reads the whole file and reports damage.
+func (d dialect) check(ctx context.Context, db *sql.DB) error {
+	var found string
+	if err := db.QueryRowContext(ctx, "pragma quick_check(1)").Scan(&found); err != nil {
+		return err
+	}
+	if found != "ok" {
+		return &damage{found}
+	}
+	return nil
+}
+
+// damage is what quick_check found.
+type damage struct{ found string }
+
+func (e *damage) Error() string { return e.found }
+
+// deferKeys lets a transaction break foreign keys until it commits.
+func (d dialect) deferKeys(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, "pragma defer_foreign_keys = on")
+	return err
+}
+
+// version reads a number that changes when another connection commits. It
+// means something on one and the same connection only.
+func (d dialect) version(ctx context.Context, conn *sql.Conn) (n int64, err error) {
+	err = conn.QueryRowContext(ctx, "pragma data_version").Scan(&n)
+	return n, err
+}
+
+// finish moves the write-ahead log into the file. Where others still read the
+// log it stays, which harms nothing.
+func (d dialect) finish(ctx context.Context, db *sql.DB) error {
+	if _, err := db.ExecContext(ctx, "pragma busy_timeout = 250"); err != nil {
+		return err
+	}
+	_, err := d.checkpoint(ctx, db)
+	return err
+}
+
+// checkpoint empties the write-ahead log into the file; done is false when
+// another connection was in the way.
+func (d dialect) checkpoint(ctx context.Context, q querier) (done bool, err error) {
+	var busy, log, moved int
+	err = q.QueryRowContext(ctx, "pragma wal_checkpoint(truncate)").Scan(&busy, &log, &moved)
+	return busy == 0, err
+}
+
+// scrub rewrites the whole file, so that nothing of what was deleted or
+// replaced is left in it, in its free pages or in the log.
+func (d dialect) scrub(ctx context.Context, q querier) (done bool, err error) {
+	if done, err := d.checkpoint(ctx, q); !done || err != nil {
+		return done, err
+	}
+	if _, err := q.ExecContext(ctx, "vacuum"); err != nil {
+		return false, err
+	}
+	return d.checkpoint(ctx, q)
+}
+
+// resultCode gives SQLite's primary result code, 0 for an error that is not SQLite's.
+func resultCode(err error) int {
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		return e.Code() & 0xff
+	}
+	return 0
+}
+
+// readOnlyFails reports whether an error can come from having opened the file
+// read-only, as with the journal of a crashed writer beside it.
+func readOnlyFails(err error) bool {
+	code := resultCode(err)
+	return code == sqlite3.SQLITE_READONLY || code == sqlite3.SQLITE_CANTOPEN
+}
+
+// explain says in plain words what an error means and what helps; both are
+// empty for an error that is not about the file.
+func (d dialect) explain(err error) (cause, cure string) {
+	var found *damage
+	code := resultCode(err)
+	switch {
+	case code == sqlite3.SQLITE_CORRUPT, code == sqlite3.SQLITE_NOTADB, errors.As(err, &found):
+		return "the file is damaged or is no SQLite database", "restore a backup, or move it and its -wal file away to start empty; it was left as it is"
+	case code == sqlite3.SQLITE_FULL:
+		return "the disk is full", "free some space and try again"
+	case code == sqlite3.SQLITE_BUSY, code == sqlite3.SQLITE_LOCKED:
+		return fmt.Sprintf("another process has kept it locked for %s", d.busy), "wait for that process or stop it, and try again"
+	case code == sqlite3.SQLITE_READONLY, code == sqlite3.SQLITE_PERM:
+		return "it cannot be written", "make the file and its directory writable for this user"
+	case code == sqlite3.SQLITE_CANTOPEN:
+		return "it cannot be opened", "make the file and its directory readable and writable for this user"
+	case code == sqlite3.SQLITE_IOERR:
+		return "the disk reports an error", "look at the disk and at the system's log"
+	}
+	return "", ""
+}

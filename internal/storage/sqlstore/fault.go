@@ -1,0 +1,72 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	"ollama-api-pool/internal/gateway"
+)
+
+// Fault is an error with the database itself, as opposed to what was asked of
+// it. Its text is one line: what was tried, where, the cause and the cure.
+type Fault struct {
+	Did   string // what was tried, such as "open the store"
+	Path  string
+	Cause string
+	Cure  string
+	Err   error // what the engine or the system said, nil where we found it
+}
+
+// Error gives the whole line.
+func (f *Fault) Error() string {
+	line := f.Did + " " + f.Path + ": " + f.Cause + "; " + f.Cure
+	if f.Err != nil {
+		line += " (" + strings.Join(strings.Fields(f.Err.Error()), " ") + ")"
+	}
+	return line
+}
+
+// Unwrap gives what the engine or the system said.
+func (f *Fault) Unwrap() error { return f.Err }
+
+// fault wraps an error with what was tried. Errors that are meant for the
+// caller, and the end of its context, keep their meaning.
+func (d dialect) fault(did string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var known *Fault
+	var meant *gateway.Error
+	if errors.As(err, &known) || errors.As(err, &meant) {
+		return err
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%s: %w", did, err)
+	}
+	cause, cure := d.explain(err)
+	if cause == "" {
+		cause, cure = explainSystem(err)
+	}
+	if cause == "" {
+		return fmt.Errorf("%s: %w", did, err)
+	}
+	return &Fault{Did: did, Path: d.path, Cause: cause, Cure: cure, Err: err}
+}
+
+// explainSystem does for errors of the operating system what dialect.explain
+// does for the engine's.
+func explainSystem(err error) (cause, cure string) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return "its directory does not exist", "create the directory or set another one (DATA_DIR)"
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return "its directory cannot be written", "make the directory writable for this user or set another one (DATA_DIR)"
+	case errors.Is(err, syscall.ENOSPC):
+		return "the disk is full", "free some space and try again"
+	}
+	return "", ""
+}

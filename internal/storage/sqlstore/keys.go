@@ -1,0 +1,346 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"iter"
+
+	"ollama-api-pool/internal/gateway"
+)
+
+// keyColumns are what a gateway.Key is made of, from {p}keys as k.
+const keyColumns = `k.api_key, k.key_id, coalesce(k.username, ''), coalesce(k.category, ''), k.created_at, k.expires_at,
+	coalesce(k.status, ''), coalesce(k.disabled_reason, ''), k.failed_until, k.disabled_until, k.rests_until,
+	coalesce(k.consecutive_failures, 0), coalesce(k.rest_step, 0), coalesce(k.last_error, '')`
+
+// countColumns are a key's counts, from {p}key_stats as s, all NULL where a
+// left join found none.
+const countColumns = `coalesce(s.total_requests, 0), coalesce(s.success_count, 0), coalesce(s.failure_count, 0),
+	s.last_used, s.last_success, s.last_failure`
+
+// keyRow reads keyColumns.
+type keyRow struct {
+	stored, username, category, status, reason, lastError string
+	id                                                    sql.NullString
+	created, expires, failed, disabled, rests             when
+	failures, restStep                                    int
+}
+
+func (r *keyRow) into() []any {
+	return []any{
+		&r.stored, &r.id, &r.username, &r.category, &r.created, &r.expires,
+		&r.status, &r.reason, &r.failed, &r.disabled, &r.rests,
+		&r.failures, &r.restStep, &r.lastError,
+	}
+}
+
+// countRow reads countColumns.
+type countRow struct {
+	total, success, failure            int64
+	lastUsed, lastSuccess, lastFailure when
+}
+
+func (r *countRow) into() []any {
+	return []any{&r.total, &r.success, &r.failure, &r.lastUsed, &r.lastSuccess, &r.lastFailure}
+}
+
+func (r *countRow) counts() gateway.KeyCounts {
+	return gateway.KeyCounts{
+		Total: r.total, Success: r.success, Failure: r.failure,
+		LastUsed: r.lastUsed.Time, LastSuccess: r.lastSuccess.Time, LastFailure: r.lastFailure.Time,
+	}
+}
+
+// key makes the key of a row.
+func (s *Store) key(t tables, r *keyRow, counts gateway.KeyCounts) (gateway.Key, error) {
+	secret, err := s.seal.plain(t.provider, r.stored)
+	if err != nil {
+		name := r.id.String
+		if !r.id.Valid {
+			name = gateway.Clip(r.stored, 24)
+		}
+		return gateway.Key{}, s.unreadable(t, name, err)
+	}
+	return gateway.Key{
+		Secret: secret, Username: r.username, Category: r.category,
+		CreatedAt: r.created.Time, ExpiresAt: r.expires.Time,
+		State: gateway.KeyState{
+			FailedUntil: r.failed.Time, DisabledUntil: r.disabled.Time, RestsUntil: r.rests.Time,
+			Disabled:            disabledReason(r),
+			ConsecutiveFailures: r.failures, RestStep: r.restStep, LastError: r.lastError,
+		},
+		Counts: counts,
+	}, nil
+}
+
+// disabledReason also understands rows that say disabled in their status
+// alone: with a time they were disabled by failures, without one by hand.
+func disabledReason(r *keyRow) gateway.DisabledReason {
+	switch {
+	case r.reason != "":
+		return gateway.DisabledReason(r.reason)
+	case r.status != string(gateway.KeyDisabled):
+		return gateway.NotDisabled
+	case r.disabled.IsZero():
+		return gateway.DisabledManual
+	}
+	return gateway.DisabledAuto
+}
+
+// EachKey calls visit for every key of a provider, in no particular order, and
+// stops at its first error. Rows that another program has inserted are taken
+// in first. visit must not call the Store.
+func (s *Store) EachKey(ctx context.Context, p gateway.ProviderName, visit func(gateway.Key) error) error {
+	const did = "load the keys from the store"
+	t, err := tablesOf(p)
+	if err != nil {
+		return err
+	}
+	if err := s.adopt(ctx, t); err != nil {
+		return s.dialect.fault(did, err)
+	}
+	return s.read(ctx, did, func(inside context.Context, tx *sql.Tx) error {
+		if err := s.checkSeal(inside, tx); err != nil {
+			return err
+		}
+		// Reading one table after the other, each in its own order, takes half
+		// the time of a join, which looks up every row of the second.
+		counts, err := loadCounts(inside, tx, t)
+		if err != nil {
+			return err
+		}
+		rows, err := tx.QueryContext(inside, t.sql("select "+keyColumns+" from {p}keys k"))
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rows.Close() }()
+		var r keyRow
+		into := r.into()
+		for rows.Next() {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := rows.Scan(into...); err != nil {
+				return err
+			}
+			k, err := s.key(t, &r, counts[r.stored])
+			if err != nil {
+				return err
+			}
+			if err := visit(k); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+}
+
+// loadCounts reads the statistics of all keys, by stored key.
+func loadCounts(ctx context.Context, tx *sql.Tx, t tables) (map[string]gateway.KeyCounts, error) {
+	rows, err := tx.QueryContext(ctx, t.sql("select s.api_key, "+countColumns+" from {p}key_stats s"))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	counts := map[string]gateway.KeyCounts{}
+	var stored string
+	var r countRow
+	into := append([]any{&stored}, r.into()...)
+	for rows.Next() {
+		if err := rows.Scan(into...); err != nil {
+			return nil, err
+		}
+		counts[stored] = r.counts()
+	}
+	return counts, rows.Err()
+}
+
+// AddKeys adds keys in one transaction: all of them, or none when the sequence
+// yields an error, when ctx ends or when anything else goes wrong. A key that
+// is there already, or came before in the sequence, counts as existing and
+// stays as it is. added is called for each new key, before it is certain that
+// the call succeeds. Zero creation times become now; counts are not stored.
+//
+// Other writes wait until the sequence ends, so it should not wait for a
+// network. It and added must not call the Store.
+func (s *Store) AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.Seq2[gateway.Key, error], added func(gateway.Key)) (news, existing int, err error) {
+	t, err := tablesOf(p)
+	if err != nil {
+		return 0, 0, err
+	}
+	err = s.write(ctx, "add keys to the store", func(inside context.Context, tx *sql.Tx) error {
+		if err := s.checkSeal(inside, tx); err != nil {
+			return err
+		}
+		insert, err := tx.PrepareContext(inside, t.sql(insertKey))
+		if err != nil {
+			return err
+		}
+		defer func() { _ = insert.Close() }()
+		now := s.now()
+		for k, err := range keys {
+			if err != nil {
+				return err
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if k.CreatedAt.IsZero() {
+				k.CreatedAt = now
+			}
+			isNew, err := s.insert(inside, insert, t, &k)
+			if err != nil {
+				return err
+			}
+			if !isNew {
+				existing++
+				continue
+			}
+			news++
+			if added != nil {
+				added(k)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	return news, existing, nil
+}
+
+const insertKey = `insert into {p}keys
+	(api_key, key_id, username, category, created_at, expires_at,
+	 status, disabled_reason, failed_until, disabled_until, rests_until,
+	 consecutive_failures, rest_step, last_error)
+	values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+	on conflict do nothing`
+
+func (s *Store) insert(ctx context.Context, stmt *sql.Stmt, t tables, k *gateway.Key) (isNew bool, err error) {
+	if wrong := gateway.CheckKey(k.Secret.Reveal()); wrong != "" {
+		return false, gateway.Errorf(gateway.KindInvalid, "%s", wrong)
+	}
+	res, err := stmt.ExecContext(ctx,
+		s.seal.stored(t.provider, k.Secret), string(gateway.IDOfKey(k.Secret)), clean(k.Username), clean(k.Category), at(k.CreatedAt), at(k.ExpiresAt),
+		string(k.State.StatusAt(s.now(), k.ExpiresAt)), string(k.State.Disabled), at(k.State.FailedUntil), at(k.State.DisabledUntil), at(k.State.RestsUntil),
+		k.State.ConsecutiveFailures, k.State.RestStep, clean(k.State.LastError))
+	if err != nil {
+		return false, err
+	}
+	n, err := res.RowsAffected()
+	return n > 0, err
+}
+
+// DeleteKeys deletes keys with all that is known about them, in one
+// transaction, and returns those that were there.
+func (s *Store) DeleteKeys(ctx context.Context, p gateway.ProviderName, ids []gateway.KeyID) ([]gateway.KeyID, error) {
+	t, err := tablesOf(p)
+	if err != nil {
+		return nil, err
+	}
+	var deleted []gateway.KeyID
+	err = s.write(ctx, "delete keys from the store", func(inside context.Context, tx *sql.Tx) error {
+		for _, id := range ids {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			// Tables from elsewhere may lack the cascade.
+			n, err := execAll(inside, tx, t, []any{id},
+				"delete from {p}key_stats where api_key in (select api_key from {p}keys where key_id = ?)",
+				"delete from {p}key_refusals where key_id = ?",
+				"delete from {p}keys where key_id = ?")
+			if err != nil {
+				return err
+			}
+			if n > 0 {
+				deleted = append(deleted, id)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return deleted, nil
+}
+
+// execAll runs statements with the same arguments and tells how many rows the
+// last one changed.
+func execAll(ctx context.Context, tx *sql.Tx, t tables, args []any, texts ...string) (n int64, err error) {
+	for _, text := range texts {
+		res, err := tx.ExecContext(ctx, t.sql(text), args...)
+		if err != nil {
+			return 0, err
+		}
+		if n, err = res.RowsAffected(); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+// Key returns one key, and whether it is there.
+func (s *Store) Key(ctx context.Context, p gateway.ProviderName, id gateway.KeyID) (k gateway.Key, found bool, err error) {
+	t, err := tablesOf(p)
+	if err != nil {
+		return gateway.Key{}, false, err
+	}
+	err = s.read(ctx, "read a key from the store", func(ctx context.Context, tx *sql.Tx) error {
+		var r keyRow
+		var c countRow
+		err := tx.QueryRowContext(ctx, t.sql("select "+keyColumns+", "+countColumns+
+			" from {p}keys k left join {p}key_stats s on s.api_key = k.api_key where k.key_id = ?"), id).Scan(append(r.into(), c.into()...)...)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		k, err = s.key(t, &r, c.counts())
+		found = err == nil
+		return err
+	})
+	return k, found, err
+}
+
+// SetCategory notes the model family of a key. Nothing happens when the key is
+// not there.
+func (s *Store) SetCategory(ctx context.Context, p gateway.ProviderName, id gateway.KeyID, category string) error {
+	t, err := tablesOf(p)
+	if err != nil {
+		return err
+	}
+	return s.write(ctx, "write a key's category to the store", func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, t.sql("update {p}keys set category = ? where key_id = ?"), clean(category), id)
+		return err
+	})
+}
+
+// EachRefusal calls visit for every model that a key may not use and whose
+// time is not over. visit must not call the Store.
+func (s *Store) EachRefusal(ctx context.Context, p gateway.ProviderName, visit func(gateway.Refusal) error) error {
+	t, err := tablesOf(p)
+	if err != nil {
+		return err
+	}
+	return s.read(ctx, "load the refusals from the store", func(ctx context.Context, tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, t.sql("select key_id, model, until from {p}key_refusals where until > ?"), at(s.now()))
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			var r gateway.Refusal
+			var until when
+			if err := rows.Scan(&r.Key, &r.Model, &until); err != nil {
+				return err
+			}
+			r.Until = until.Time
+			if err := visit(r); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+}

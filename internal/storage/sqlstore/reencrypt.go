@@ -1,0 +1,210 @@
+package sqlstore
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"ollama-api-pool/internal/gateway"
+)
+
+// rewriteBatch is how many keys are held in memory at once while all are rewritten.
+const rewriteBatch = 500
+
+// aloneBusy is how long Reencrypt waits for others to leave the file.
+const aloneBusy = time.Second
+
+// Reencrypt changes how the keys in the database at path are stored, in one
+// transaction: no oldKey turns encryption on, no newKey turns it off,
+// both change the key. Afterwards nothing of the former form is left in the
+// file or its log. Nobody else may have the database open. progress, which may
+// be nil, is called now and then and at the end.
+func Reencrypt(ctx context.Context, path string, oldKey, newKey []byte, progress func(done, total int)) error {
+	if len(oldKey)+len(newKey) == 0 {
+		return gateway.Errorf(gateway.KindInvalid, "change the encryption: neither an old nor a new key is given")
+	}
+	if bytes.Equal(oldKey, newKey) {
+		return gateway.Errorf(gateway.KindInvalid, "change the encryption: the new key is the old one")
+	}
+	if progress == nil {
+		progress = func(int, int) {}
+	}
+	next, err := newSeal(newKey)
+	if err != nil {
+		return err
+	}
+	s, err := newStore(Options{Path: path, EncryptionKey: oldKey, busyTimeout: aloneBusy})
+	if err != nil {
+		return err
+	}
+	const did = "change the encryption of the store"
+	if _, err := os.Stat(s.dialect.path); err != nil {
+		return s.dialect.fault(did, err)
+	}
+	if err := s.look(ctx, func(mark string, _ bool) error { return s.canChange(mark, next, did) }); err != nil {
+		return s.dialect.fault(did, err)
+	}
+	s.writer = s.dialect.open(forAlone)
+	s.reader = s.writer
+	err = s.reencrypt(ctx, next, progress)
+	return s.dialect.fault(did, errors.Join(err, s.writer.Close()))
+}
+
+// canChange says whether the old key is the one that the database needs.
+func (s *Store) canChange(mark string, next *seal, did string) error {
+	f := &Fault{Did: did, Path: s.dialect.path}
+	switch {
+	case mark == next.markOf() && mark == "":
+		f.Cause, f.Cure = "its keys are stored plain already", "nothing is to be done"
+	case mark == next.markOf():
+		f.Cause, f.Cure = "it is encrypted with the new key already", "nothing is to be done"
+	case mark == s.seal.markOf():
+		return nil
+	case mark == "":
+		f.Cause, f.Cure = "its keys are stored plain", "run `ollama-api-pool encryption on`"
+	case s.seal == nil:
+		f.Cause, f.Cure = "it is encrypted already", "run `ollama-api-pool encryption rotate` with the key it was encrypted with"
+	default:
+		f.Cause, f.Cure = "the old key is not the one it was encrypted with", "give that key as the old ENCRYPTION_KEY"
+	}
+	return f
+}
+
+func (s *Store) reencrypt(ctx context.Context, next *seal, progress func(done, total int)) error {
+	if err := s.dialect.prepare(ctx, s.writer); err != nil {
+		return err
+	}
+	restrict(s.dialect.path)
+	if err := migrate(ctx, s.dialect, s.writer); err != nil {
+		return err
+	}
+	for _, p := range gateway.Providers() {
+		if err := s.adopt(ctx, tables{p}); err != nil {
+			return err
+		}
+	}
+	if err := inTx(ctx, s.writer, nil, func(_ context.Context, tx *sql.Tx) error {
+		return s.resealAll(ctx, tx, next, progress)
+	}); err != nil {
+		return err
+	}
+	done, err := s.scrub(ctx, s.writer)
+	if err == nil && !done {
+		err = errors.New("the log could not be emptied")
+	}
+	if err != nil {
+		return fmt.Errorf("the keys are changed, but the former ones may be left in the file until the next start: %w", err)
+	}
+	return nil
+}
+
+// resealAll rewrites every key and notes that the file is to be scrubbed.
+func (s *Store) resealAll(ctx context.Context, tx *sql.Tx, next *seal, progress func(done, total int)) error {
+	inside := context.WithoutCancel(ctx)
+	if err := s.checkSeal(inside, tx); err != nil {
+		return err
+	}
+	if err := s.dialect.deferKeys(inside, tx); err != nil {
+		return err
+	}
+	var total, done int
+	for _, p := range gateway.Providers() {
+		var n int
+		if err := tx.QueryRowContext(inside, tables{p}.sql("select count(*) from {p}keys")).Scan(&n); err != nil {
+			return err
+		}
+		total += n
+	}
+	for _, p := range gateway.Providers() {
+		var last gateway.KeyID
+		for {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			n, err := s.resealBatch(inside, tx, tables{p}, next, &last)
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				break
+			}
+			done += n
+			progress(done, total)
+		}
+	}
+	if total == 0 {
+		progress(0, 0)
+	}
+	if err := setMeta(inside, tx, metaScrub, "pending"); err != nil {
+		return err
+	}
+	return setMeta(inside, tx, metaSeal, next.markOf())
+}
+
+// resealBatch rewrites the keys that follow the id in last, and moves last on.
+func (s *Store) resealBatch(ctx context.Context, tx *sql.Tx, t tables, next *seal, last *gateway.KeyID) (int, error) {
+	rows, err := tx.QueryContext(ctx, t.sql("select key_id, api_key from {p}keys where key_id > ? order by key_id limit ?"), *last, rewriteBatch)
+	if err != nil {
+		return 0, err
+	}
+	type row struct {
+		id     gateway.KeyID
+		stored string
+	}
+	batch, err := collect(rows, func(r *row) []any { return []any{&r.id, &r.stored} })
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range batch {
+		key, err := s.seal.plain(t.provider, r.stored)
+		if err != nil {
+			return 0, s.unreadable(t, string(r.id), err)
+		}
+		if err := rename(ctx, tx, t, r.stored, next.stored(t.provider, key)); err != nil {
+			return 0, err
+		}
+		*last = r.id
+	}
+	return len(batch), nil
+}
+
+// rename gives a key's row and its statistics another primary key. Foreign
+// keys must be deferred.
+func rename(ctx context.Context, tx *sql.Tx, t tables, from, to string) error {
+	for _, text := range []string{
+		"update {p}keys set api_key = ? where api_key = ?",
+		"update {p}key_stats set api_key = ? where api_key = ?",
+	} {
+		if _, err := tx.ExecContext(ctx, t.sql(text), to, from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unreadable is the error for a row whose key does not decrypt.
+func (s *Store) unreadable(t tables, row string, err error) error {
+	return &Fault{
+		Did: "read the key " + row + " of " + string(t.provider) + " from the store", Path: s.dialect.path,
+		Cause: err.Error(),
+		Cure:  "restore the row " + row + " from a backup, or delete it from the table " + t.sql("{p}keys"),
+	}
+}
+
+// collect reads all rows and closes them.
+func collect[T any](rows *sql.Rows, into func(*T) []any) ([]T, error) {
+	defer func() { _ = rows.Close() }()
+	var all []T
+	for rows.Next() {
+		var one T
+		if err := rows.Scan(into(&one)...); err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return all, rows.Err()
+}
