@@ -93,9 +93,11 @@ func FuzzJSON(f *testing.F) {
 	}
 	f.Add(`{"accounts":[[[{"a":1}]],null,{"email":"x","apiKey":"key-0001"}]}`)
 	f.Add(`{"keys":[}`)
+	f.Add(`["key-0001",{"api_key":"key-0002"},[]]`)
 	f.Fuzz(func(t *testing.T, text string) {
 		checkItems(t, JSONKeys(strings.NewReader(text), nil), len(text))
 		checkItems(t, JSONAccounts(strings.NewReader(text), func(string, string) {}), len(text))
+		checkItems(t, JSON(strings.NewReader(text)), len(text))
 	})
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
+	"strings"
 
 	"ollama-api-pool/internal/gateway"
 )
@@ -42,7 +44,19 @@ var errStop = errors.New("stop")
 // errTooLong says that one text of the document is over the bound.
 var errTooLong = errors.New("text too long")
 
+// jsonList reads an object with a list under a name.
 func jsonList(r io.Reader, name string, field func(name, value string)) iter.Seq2[Item, error] {
+	return readDocument(r, field, func(d *document) error {
+		if err := d.expect('{', "an object"); err != nil {
+			return err
+		}
+		return d.members(name)
+	})
+}
+
+// readDocument opens a JSON document, has it read, and makes sure that nothing
+// follows.
+func readDocument(r io.Reader, field func(name, value string), read func(*document) error) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		text, err := openText(r)
 		if err != nil {
@@ -55,7 +69,11 @@ func jsonList(r io.Reader, name string, field func(name, value string)) iter.Seq
 		in := &meter{r: text}
 		d := &document{in: in, dec: json.NewDecoder(in), field: field, yield: yield}
 		d.dec.UseNumber() // a number that fits no float is no reason to give up
-		if err := d.read(name); err != nil && !errors.Is(err, errStop) {
+		err = read(d)
+		if err == nil {
+			err = d.end()
+		}
+		if err != nil && !errors.Is(err, errStop) {
 			yield(nil, d.explain(err))
 		}
 	}
@@ -102,22 +120,21 @@ func (d *document) more() bool {
 	return d.dec.More()
 }
 
-// read reads the whole document, which must hold one list of the name.
-func (d *document) read(name string) error {
-	if err := d.expect('{', "an object"); err != nil {
-		return err
-	}
-	found := false
+// members reads an object that must hold one list under one of the names, from
+// behind its opening bracket.
+func (d *document) members(names ...string) error {
+	found := ""
 	for d.more() {
 		member, err := d.token()
 		if err != nil {
 			return err
 		}
-		if member == json.Token(name) {
-			if found {
-				return gateway.Errorf(gateway.KindInvalid, "%q is there twice", name)
+		name, _ := member.(string) // a member's name is always a text
+		if slices.Contains(names, name) {
+			if found != "" {
+				return secondList(found, name)
 			}
-			found = true
+			found = name
 			if err := d.list(name); err != nil {
 				return err
 			}
@@ -128,22 +145,35 @@ func (d *document) read(name string) error {
 			return err
 		}
 		if isText {
-			d.field(member.(string), text) // a member's name is always a text
+			d.field(name, text)
 		}
 	}
 	if err := d.expect('}', "the end of the object"); err != nil {
 		return err
 	}
-	if !found {
-		return gateway.Errorf(gateway.KindInvalid, "there is no %q list", name)
-	}
-	if _, err := d.token(); !errors.Is(err, io.EOF) {
-		if err != nil {
-			return err
-		}
-		return gateway.Errorf(gateway.KindInvalid, "something follows the JSON document")
+	if found == "" {
+		return gateway.Errorf(gateway.KindInvalid, `there is no "%s" list`, strings.Join(names, `" or "`))
 	}
 	return nil
+}
+
+func secondList(first, second string) error {
+	if first == second {
+		return gateway.Errorf(gateway.KindInvalid, "%q is there twice", first)
+	}
+	return gateway.Errorf(gateway.KindInvalid, "there are two lists, %q and %q", first, second)
+}
+
+// end makes sure that nothing follows.
+func (d *document) end() error {
+	_, err := d.token()
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err != nil:
+		return err
+	}
+	return gateway.Errorf(gateway.KindInvalid, "something follows the JSON document")
 }
 
 // expect reads a bracket.
@@ -163,6 +193,11 @@ func (d *document) list(name string) error {
 	if err := d.expect('[', fmt.Sprintf("a list under %q", name)); err != nil {
 		return err
 	}
+	return d.elements()
+}
+
+// elements reads a list from behind its opening bracket.
+func (d *document) elements() error {
 	for d.more() {
 		d.element++
 		item, ok, err := d.one()
