@@ -16,10 +16,16 @@ const maxForm = 768
 type form struct {
 	around []byte // what stands before the text and behind it
 	lead   int    // how much of it stands before
+	missed bool   // the last line was not of it
 }
 
-// learn takes the line as the form, whose text begins at line[text].
+// learn takes the line as the form, whose text begins at line[text]. One line
+// that differs (a time without its last zero) does not replace a form.
 func (f *form) learn(line []byte, text int) {
+	if f.lead > 0 && !f.missed {
+		f.missed = true
+		return
+	}
 	if len(line) > windowSize {
 		return
 	}
@@ -44,7 +50,27 @@ func (f *form) match(line []byte) (text int, all bool) {
 		return 0, false
 	}
 	tail := len(line) - (len(f.around) - n)
-	return n, alike(line[tail:], f.around[n:]) && bytes.IndexByte(line[n:tail], '"') < 0
+	if !alike(line[tail:], f.around[n:]) || hasQuote(line[n:tail]) {
+		return n, false
+	}
+	f.missed = false
+	return n, true
+}
+
+// hasQuote reports whether text, the inside of a JSON string, has a quote that
+// is not escaped. A backslash before the quote may be escaped itself; but then
+// another quote follows before anything that matters.
+func hasQuote(text []byte) bool {
+	for i := 0; ; i++ {
+		j := bytes.IndexByte(text[i:], '"')
+		if j < 0 {
+			return false
+		}
+		i += j
+		if i == 0 || text[i-1] != '\\' {
+			return true
+		}
+	}
 }
 
 // alike reports whether a and b, of the same length, differ in digits only.
@@ -53,21 +79,35 @@ func alike(a, b []byte) bool {
 		return true
 	}
 	for len(a) >= 8 && len(b) >= 8 {
-		if binary.LittleEndian.Uint64(a) != binary.LittleEndian.Uint64(b) && !alikeBytes(a[:8], b[:8]) {
+		if !alike8(binary.LittleEndian.Uint64(a), binary.LittleEndian.Uint64(b)) {
 			return false
 		}
 		a, b = a[8:], b[8:]
 	}
-	return alikeBytes(a, b)
-}
-
-func alikeBytes(a, b []byte) bool {
 	for i := range min(len(a), len(b)) {
-		if a[i] != b[i] && (!isDigit(a[i]) || !isDigit(b[i])) {
+		if a[i] != b[i] && (a[i]-'0' > 9 || b[i]-'0' > 9) {
 			return false
 		}
 	}
 	return true
 }
 
-func isDigit(c byte) bool { return c-'0' <= 9 }
+// alike8 is alike for eight bytes at a time.
+func alike8(a, b uint64) bool {
+	differ := a ^ b
+	return differ == 0 || inHighBits(differ, low7)&(notDigits(a)|notDigits(b)) == 0
+}
+
+const (
+	low7  = 0x7f7f7f7f7f7f7f7f
+	high1 = 0x8080808080808080
+	zeros = 0x3030303030303030 // the character 0
+	to127 = 0x7676767676767676 // added to more than 9, it carries into the high bit
+)
+
+// notDigits sets the high bit of every byte that is no decimal digit.
+func notDigits(w uint64) uint64 { return inHighBits(w^zeros, to127) }
+
+// inHighBits sets the high bit of every byte of w to which adding that of
+// limit carries beyond 127. No byte carries into the next.
+func inHighBits(w, limit uint64) uint64 { return ((w & low7) + limit | w) & high1 }

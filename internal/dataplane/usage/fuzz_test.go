@@ -2,7 +2,6 @@ package usage
 
 import (
 	"bytes"
-	"encoding/binary"
 	"testing"
 
 	"ollama-api-pool/internal/gateway"
@@ -65,7 +64,10 @@ func pieces(body, cuts []byte) [][]byte {
 // FuzzAlike compares with the plain definition.
 func FuzzAlike(f *testing.F) {
 	f.Add([]byte("created 17:23:19.123456"), []byte("created 17:23:20.654321"))
-	f.Add(binary.BigEndian.AppendUint64(nil, 1), []byte("01234567"))
+	for _, pair := range [][2]string{{"12345678", "1234567x"}, {"/2345678", "02345678"}, {":2345678", "92345678"}, {"\xb02345678", "02345678"}, {"1", "x"}} {
+		f.Add([]byte(pair[0]), []byte(pair[1]))
+		f.Add([]byte(pair[1]), []byte(pair[0]))
+	}
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		n := min(len(a), len(b))
 		a, b = a[:n], b[:n]

@@ -170,7 +170,7 @@ type modelHour struct {
 
 func hourOf(t time.Time) int64 {
 	s := t.Unix()
-	return s - (s%3600+3600)%3600
+	return s - s%3600
 }
 
 func (p *page) addModel(k modelHour, c gateway.Counts, at time.Time) {

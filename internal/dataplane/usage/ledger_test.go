@@ -207,7 +207,7 @@ func TestSampling(t *testing.T) {
 	if total, byModel, _, _ := count(Options{SampleRate: 1, ModelSampleRate: 0}, 100); total.Requests != 100 || byModel != none {
 		t.Errorf("at 0 for models: %+v, %+v", total, byModel)
 	}
-	if total, _, byToken, tokens := count(Options{SampleRate: 1e-5, ModelSampleRate: 1}, 100); total != none || byToken != none || tokens != 1 {
+	if total, _, byToken, tokens := count(Options{SampleRate: 1e-5, ModelSampleRate: 0}, 100); total != none || byToken != none || tokens != 1 {
 		t.Errorf("at 0.00001: %+v, %+v, want the token's last use alone", total, byToken)
 	}
 }

@@ -34,10 +34,11 @@ const _ = uint(windowSize - maxUsage - 2*lookback)
 // off the pieces of the body while they pass to the client. It decodes no
 // event: it looks for the few keys that matter (see words.go) and reads only
 // their values. The result does not depend on where the body is cut into
-// pieces. A Meter allocates only for a line that comes in several pieces, or
-// for a JSON body, and then never more than windowSize bytes, which it keeps
-// for the next Reset. Use one Meter from one goroutine at a time. A body in a
-// Content-Encoding cannot be read: do not feed it.
+// pieces. A Meter allocates for a line that comes in several pieces and for a
+// JSON body, never more than windowSize bytes, and some hundred bytes for the
+// form of a stream's events; it keeps both for the next Reset. Use one Meter
+// from one goroutine at a time. A body in a Content-Encoding cannot be read: do
+// not feed it.
 type Meter struct {
 	want    word // the keys of this dialect
 	stream  bool // lines of SSE or NDJSON; else one JSON document

@@ -129,6 +129,9 @@ func TestStreams(t *testing.T) {
 	f(openAI, chatPath, "data: {\"delta\":{\"content\":\"\",\"reasoning\":\"x\"}}\ndata: {\"delta\":{\"content\":\"\",\"reasoning\":\"y\"}}\n", open(2))
 	f(openAI, chatPath, "data: {\"delta\":{\"content\":\"a\",\"reasoning\":\"x\"}}\n", open(1))
 
+	// Half a line is no event, also where it is of the form of those before.
+	f(openAI, chatPath, "data: {\"content\":\"a\"}, x\ndata: {\"content\":\"b\"}, x\ndata: {\"content\":\"c\"}, x", open(2))
+
 	// The estimate gives way to any figure.
 	f(openAI, chatPath, fmt.Sprintf(chunk, `"a"`)+fmt.Sprintf(chunk, `"b"`)+"data: {\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":1}}\n",
 		result{gateway.Usage{Input: 5, Output: 1}, false, false, ""})
@@ -159,7 +162,12 @@ func TestKnownFormHidesNothing(t *testing.T) {
 	f(result{gateway.Usage{Input: 9, Output: 7}, false, false, ""}, event(10, "a", ""), event(11, "b", ""), event(12, "c", one))
 	f(result{gateway.Usage{Input: 9, Output: 7}, false, false, ""}, event(10, "a", ""), event(11, `b"}}],"n":1`+one+`,"x":{"y":{"z":["`, ""))
 	f(result{gateway.Usage{Output: 2}, false, true, strings.TrimSpace(event(11, "b", `,"error":{"code":502}`)[len("data: "):])}, event(10, "a", ""), event(11, "b", `,"error":{"code":502}`))
+	f(result{gateway.Usage{Input: 9, Output: 7}, false, false, ""}, event(10, "a", ""), event(11, `b\\"}}],"n":1`+one+`,"x":{"y":{"z":["`, ""))
 	f(result{gateway.Usage{Output: 2}, false, false, ""}, event(10, "a", ""), event(11, `b\`, ""))
+	f(result{gateway.Usage{Input: 1, Output: 2}, false, false, ""}, // no JSON, but what looks like figures counts
+		"data: {\"content\":\"x\":{\"prompt_tokens\":1}}\n", "data: {\"content\":\"usage\":{\"prompt_tokens\":1}}\n")
+	f(result{gateway.Usage{Output: 2}, false, true, `{"error":{"a":1},"content":"b"}`}, // the first is no JSON
+		"data: {\"error\":{\"a\":1},\"content\":\"\\q\"}\n", "data: {\"error\":{\"a\":1},\"content\":\"b\"}\n")
 }
 
 // However long a line is and wherever in it the figures stand, they are found,
