@@ -113,7 +113,10 @@ func (a *App) start(ctx context.Context, deps Deps) (err error) {
 
 // open opens the store and fills memory from it.
 func (a *App) open(ctx context.Context) (err error) {
-	opts := sqlstore.Options{Path: StorePath(a.cfg.DataDir), EncryptionKey: []byte(a.cfg.EncryptionKey.Reveal())}
+	opts := sqlstore.Options{Path: StorePath(a.cfg.DataDir)}
+	if a.cfg.EncryptionKey != "" {
+		opts.EncryptionKey = []byte(a.cfg.EncryptionKey.Reveal())
+	}
 	if a.store, err = sqlstore.Open(ctx, opts); err != nil {
 		return err
 	}
@@ -125,7 +128,7 @@ func (a *App) open(ctx context.Context) (err error) {
 			DisabledFor:      a.cfg.KeyDisabledFor,
 		})
 	}
-	a.tokens = auth.NewRegistry()
+	a.tokens = &auth.Registry{}
 	a.ledger = usage.NewLedger(usage.Options{
 		Analytics:       a.cfg.EnableAnalytics,
 		SampleRate:      a.cfg.StatsSampleRate,
@@ -271,3 +274,6 @@ func supported(cfg *config.Config) error {
 	}
 	return nil
 }
+
+// Roster changes the App's keys and tokens.
+func (a *App) Roster() *Roster { return a.roster }

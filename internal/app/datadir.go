@@ -60,6 +60,10 @@ func TakeDataDir(dir string) (*Lock, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w %s%s: stop it, or choose another directory with DATA_DIR", ErrHeld, dir, holder(dir))
 	}
+	if err := removeInstance(dir); err != nil { // of one that was killed: nobody must be sent there
+		_ = file.Unlock()
+		return nil, fmt.Errorf("data directory %s: %w", dir, plainCause(err))
+	}
 	return &Lock{file}, nil
 }
 

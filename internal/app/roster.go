@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -30,8 +31,23 @@ func (r *Roster) Keys(ctx context.Context, p gateway.ProviderName, q gateway.Key
 	if err := r.writer.flush(ctx); err != nil {
 		return nil, 0, err
 	}
-	return r.store.Keys(ctx, p, q)
+	return r.store.Keys(ctx, p, sqlstore.KeyQuery(q))
 }
+
+// Key returns one key.
+func (r *Roster) Key(ctx context.Context, p gateway.ProviderName, id gateway.KeyID) (gateway.Key, error) {
+	if err := r.writer.flush(ctx); err != nil {
+		return gateway.Key{}, err
+	}
+	k, found, err := r.store.Key(ctx, p, id)
+	if err == nil && !found {
+		err = gateway.Errorf(gateway.KindNotFound, "no such key")
+	}
+	return k, err
+}
+
+// HasKey reports whether a key is in the pool.
+func (r *Roster) HasKey(p gateway.ProviderName, id gateway.KeyID) bool { return r.pools[p].Has(id) }
 
 // CountKeys counts keys by status.
 func (r *Roster) CountKeys(p gateway.ProviderName) map[gateway.KeyStatus]int {
@@ -112,6 +128,14 @@ func (r *Roster) setStates(ctx context.Context, p gateway.ProviderName, ids []ga
 		return nil
 	})
 	return found, err
+}
+
+// Totals returns what was counted for a provider, ever.
+func (r *Roster) Totals(ctx context.Context, p gateway.ProviderName) (gateway.Counts, error) {
+	if err := r.writer.flush(ctx); err != nil {
+		return gateway.Counts{}, err
+	}
+	return r.store.Totals(ctx, p)
 }
 
 // Tokens lists the client tokens with their counts.
@@ -230,10 +254,21 @@ func (r *Roster) followKeys(ctx context.Context, name gateway.ProviderName) erro
 // rehash replaces tokens that an existing database holds as they are, once
 // they have been used.
 func (r *Roster) rehash(ctx context.Context) error {
-	for _, t := range r.tokens.TakeUsedPlain() {
-		if err := r.store.HashPlainToken(ctx, t); err != nil {
-			return fmt.Errorf("replace a plain token by its hash: %w", err)
-		}
+	used := r.tokens.TakeUsedPlain()
+	if len(used) == 0 {
+		return nil
 	}
-	return nil
+	return r.writer.alone(ctx, func() error {
+		var errs []error
+		for _, t := range used {
+			err := r.store.HashPlainToken(ctx, t)
+			if err == nil {
+				t.Plain = ""
+			} else {
+				errs = append(errs, fmt.Errorf("replace the plain token %s by its hash: %w", t.ID(), err))
+			}
+			r.tokens.Put(t) // after an error it is taken up again at its next use
+		}
+		return errors.Join(errs...)
+	})
 }

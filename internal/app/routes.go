@@ -23,10 +23,14 @@ func (a *App) routes(deps Deps) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	api := admin.New(a.roster, a.roster, admin.Options{
+	api := admin.New(a.roster, a.roster, a.roster, admin.Options{
 		Token:          a.adminToken,
 		ImportMaxBytes: a.cfg.ImportMaxBytes,
+		SpoolDir:       a.cfg.DataDir,
 		Origins:        a.cfg.CORSAllowedOrigins,
+		Clients:        httpkit.NewClients(a.cfg.TrustedProxies),
+		Version:        a.version,
+		Storage:        "sqlite",
 		Log:            a.log,
 		Now:            time.Now,
 	})
@@ -51,18 +55,17 @@ func (a *App) dataPlane(deps Deps) (http.Handler, error) {
 	}
 	clients := httpkit.NewClients(a.cfg.TrustedProxies)
 	models := cache.NewModels(a.cfg.ModelsCacheTTL, time.Now)
+	window := limit.NewWindow(a.cfg.RateLimitRequests, a.cfg.RateLimitWindow, time.Now)
+	agents := limit.NewAgents(a.cfg.BotDetectionMode == config.BotBlock, a.log, time.Now)
 	steps := httpkit.Chain(forwarder.Serve,
 		httpkit.Identify,
 		httpkit.AccessLog(a.log),
 		httpkit.Recover(a.log),
 		dataplane.Count,
+		only(a.cfg.EnableBotDetection, agents.Watch),
+		only(a.cfg.EnableRateLimit, window.Limit),
 		dataplane.Admit,
-		limit.New(limit.Options{
-			PerIP: a.cfg.EnableRateLimit, Requests: a.cfg.RateLimitRequests, Window: a.cfg.RateLimitWindow,
-			Agents: a.cfg.EnableBotDetection, Block: a.cfg.BotDetectionMode == config.BotBlock,
-			Log: a.log, Now: time.Now,
-		}).Step,
-		auth.Require(a.tokens, auth.Options{ModelsRequireAuth: a.cfg.ModelsRequireAuth, Now: time.Now}),
+		auth.Require(a.tokens, time.Now, a.cfg.ModelsRequireAuth),
 		dataplane.Local,
 		models.Serve,
 	)
@@ -75,6 +78,14 @@ func (a *App) dataPlane(deps Deps) (http.Handler, error) {
 		Done:        a.ledger.Add,
 		Steps:       httpkit.Entry(steps, httpkit.WriteDataError),
 	}, nil
+}
+
+// only puts a step in where it is switched on.
+func only(on bool, step httpkit.Middleware) httpkit.Middleware {
+	if on {
+		return step
+	}
+	return func(next httpkit.Handler) httpkit.Handler { return next }
 }
 
 func (a *App) forwarder(deps Deps) (*forward.Forwarder, error) {

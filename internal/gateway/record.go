@@ -50,7 +50,7 @@ func (r *Record) Outcome() (success, failure bool) {
 	switch {
 	case r.End == EndClientClosed:
 		return false, false
-	case r.End == EndDone && r.Status >= 200 && r.Status < 400:
+	case r.End == EndDone && r.Status >= 200 && r.Status < 300:
 		return true, false
 	}
 	return false, true

@@ -1,0 +1,68 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"ollama-api-pool/internal/config"
+	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/storage/sqlstore"
+)
+
+// ErrNoStore says that a data directory holds no store yet.
+var ErrNoStore = errors.New("there is no store yet")
+
+// Encryption tells how the store keeps upstream keys, and whether the
+// ENCRYPTION_KEY of the settings fits. It changes nothing, and an instance may
+// run meanwhile. It fails with ErrNoStore where there is none.
+func Encryption(ctx context.Context, cfg *config.Config) (sqlstore.Sealing, error) {
+	path, err := storeOf(cfg)
+	if err != nil {
+		return sqlstore.Sealing{}, err
+	}
+	return sqlstore.Inspect(ctx, path, rawKey(cfg.EncryptionKey))
+}
+
+// Reencrypt changes the key with which the store's upstream keys are encrypted;
+// "" stands for storing them as they are. It holds the data directory
+// meanwhile: it fails with ErrHeld while an instance runs there, and with
+// ErrNoStore where there is no store. progress is called now and then and at
+// the end.
+func Reencrypt(ctx context.Context, cfg *config.Config, from, to gateway.Secret, progress func(done, total int)) (err error) {
+	path, err := storeOf(cfg)
+	if err != nil {
+		return err
+	}
+	lock, err := TakeDataDir(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Release()) }()
+	return sqlstore.Reencrypt(ctx, path, rawKey(from), rawKey(to), progress)
+}
+
+// storeOf is where the store lies, if there is one.
+func storeOf(cfg *config.Config) (string, error) {
+	if err := supported(cfg); err != nil {
+		return "", err
+	}
+	path := StorePath(cfg.DataDir)
+	_, err := os.Stat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return "", fmt.Errorf("%w in %s", ErrNoStore, cfg.DataDir)
+	case err != nil:
+		return "", fmt.Errorf("look for the store: %w", err)
+	}
+	return path, nil
+}
+
+// rawKey is an ENCRYPTION_KEY as the store takes it: nil for none.
+func rawKey(s gateway.Secret) []byte {
+	if s == "" {
+		return nil
+	}
+	return []byte(s.Reveal())
+}
