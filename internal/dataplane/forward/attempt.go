@@ -1,7 +1,9 @@
 package forward
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -251,15 +253,23 @@ func (j *job) readFirst(a *answer, to *relay) {
 			a.err = j.cause(a, err)
 		}
 	}
-	if a.stream && !to.begun() {
-		if payload, ok := usage.FirstEventError(j.x.Route.Dialect, true, a.first); ok {
-			if v, ok := j.up.Adapter.JudgeEvent(payload, j.f.opts.Now()); ok {
-				a.verdict = v
-				return
-			}
+	if payload, ok := j.errorIn(a); ok && !to.begun() {
+		if v, ok := j.up.Adapter.JudgeEvent(payload, j.f.opts.Now()); ok {
+			a.verdict = v
+			return
 		}
 	}
 	a.verdict = j.judge(a)
+}
+
+// errorIn finds an error in the beginning of an answer whose status is good:
+// as a stream's first event, or as the whole of a JSON body.
+func (j *job) errorIn(a *answer) ([]byte, bool) {
+	if a.stream {
+		return usage.FirstEventError(j.x.Route.Dialect, true, a.first)
+	}
+	body := bytes.TrimLeft(a.first, " \t\r\n")
+	return body, bytes.HasPrefix(body, []byte(`{"error":`)) && json.Valid(body)
 }
 
 func (j *job) judge(a *answer) gateway.Verdict {

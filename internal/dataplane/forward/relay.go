@@ -227,6 +227,8 @@ func (j *job) finish(a *answer, to *relay, meter *usage.Meter, err error) error 
 		}
 		j.showBreak(a, to, v.Reason)
 		out = http.ErrAbortHandler
+	case !v.OK && a.resp.StatusCode < 300:
+		rec.End = gateway.EndCut // an error under a good status
 	case meter != nil && meter.Failed():
 		rec.End = gateway.EndCut
 		v = gateway.Verdict{Scope: gateway.ScopeProvider, Reason: "an error came inside the stream"}
