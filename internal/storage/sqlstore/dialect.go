@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -126,6 +127,9 @@ func (d dialect) prepare(ctx context.Context, db *sql.DB) error {
 		if err == nil && now != "wal" {
 			return fmt.Errorf("write-ahead logging is not possible here (journal mode %s)", now)
 		}
+		if err == nil {
+			return d.checkWritable(ctx, db)
+		}
 		if resultCode(err) != sqlite3.SQLITE_BUSY || time.Now().After(deadline) {
 			return err
 		}
@@ -137,6 +141,28 @@ func (d dialect) prepare(ctx context.Context, db *sql.DB) error {
 		case <-pause.C:
 		}
 	}
+}
+
+// checkWritable notices a file that may only be read; SQLite opens it all the same.
+func (d dialect) checkWritable(ctx context.Context, db *sql.DB) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	return conn.Raw(func(c any) error {
+		file, ok := c.(interface {
+			IsReadOnly(schema string) (bool, error)
+		})
+		if !ok {
+			return fmt.Errorf("the driver's connection is a %T", c)
+		}
+		readOnly, err := file.IsReadOnly("main")
+		if err == nil && readOnly {
+			err = fs.ErrPermission
+		}
+		return err
+	})
 }
 
 // querier is a database, a connection or a transaction.

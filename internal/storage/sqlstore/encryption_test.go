@@ -40,7 +40,7 @@ func TestReencrypt(t *testing.T) {
 	former(t, path)
 	now := func() time.Time { return noon }
 	s := mustOpen(t, Options{Path: path, Now: now})
-	add(t, s, gateway.Ollama, someKeys(0, 1200)...)
+	add(t, s, gateway.Ollama, someKeys(0, 600)...)
 	apply(t, s, gateway.Delta{Provider: gateway.Ollama, Keys: []gateway.KeyDelta{{Key: gateway.IDOfKey(secretOf(3)), Counts: gateway.KeyCounts{Total: 3}}}})
 	want := map[gateway.ProviderName]map[gateway.Secret]gateway.Key{}
 	for _, p := range gateway.Providers() {
@@ -64,14 +64,14 @@ func TestReencrypt(t *testing.T) {
 		if err != nil {
 			t.Fatal(step.name, err)
 		}
-		if last != [2]int{1210, 1210} || calls < 3 {
+		if last != [2]int{610, 610} || calls < 2 {
 			t.Errorf("%s: progress ends with %v after %d calls", step.name, last, calls)
 		}
 		if n := leaks(t, path, "former-key-deleted"); n != 0 {
 			t.Errorf("%s: %d remains of deleted keys", step.name, n)
 		}
 		plain := leaks(t, path, "fake-key-") + leaks(t, path, "former-key-")
-		if sealed := leaks(t, path, sealedPrefix); step.to != nil && (plain != 0 || sealed < 1210) || step.to == nil && (plain < 1210 || sealed != 0) {
+		if sealed := leaks(t, path, sealedPrefix); step.to != nil && (plain != 0 || sealed < 610) || step.to == nil && (plain < 610 || sealed != 0) {
 			t.Errorf("%s: %d plain keys and %d sealed ones in the file", step.name, plain, sealed)
 		}
 		s := mustOpen(t, Options{Path: path, EncryptionKey: step.to, Now: now})
@@ -167,7 +167,7 @@ func TestReencryptRefusals(t *testing.T) {
 func TestReencryptCutOff(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pool.db")
 	s := mustOpen(t, Options{Path: path})
-	add(t, s, gateway.Ollama, someKeys(0, 1200)...)
+	add(t, s, gateway.Ollama, someKeys(0, 600)...)
 	mustClose(t, s)
 
 	ctx, cancel := context.WithCancel(t.Context())
@@ -176,8 +176,8 @@ func TestReencryptCutOff(t *testing.T) {
 		t.Errorf("a cut-off change gives %v", err)
 	}
 	s = mustOpen(t, Options{Path: path})
-	if n := len(all(t, s, gateway.Ollama)); n != 1200 {
-		t.Errorf("%d keys after a cut-off change, want 1200", n)
+	if n := len(all(t, s, gateway.Ollama)); n != 600 {
+		t.Errorf("%d keys after a cut-off change, want 600", n)
 	}
 
 	// The process ends between the transaction and the scrubbing of the file.
@@ -191,7 +191,7 @@ func TestReencryptCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What had the store open with the former key notices and writes nothing.
-	_, _, err = s.AddKeys(t.Context(), gateway.Ollama, yield(someKeys(5000, 5001), nil), nil)
+	_, _, err = s.AddKeys(t.Context(), gateway.Ollama, yield(someKeys(700, 701), nil), nil)
 	wantLine(t, err, path, "encryption was changed", "start again")
 	wantLine(t, s.EachKey(t.Context(), gateway.Ollama, func(gateway.Key) error { return nil }), path, "encryption was changed")
 	mustClose(t, s)
@@ -200,8 +200,8 @@ func TestReencryptCutOff(t *testing.T) {
 	if left, err := meta(t.Context(), s.reader, metaScrub); left != "" || err != nil {
 		t.Errorf("the scrubbing is left %q, %v", left, err)
 	}
-	if n := len(all(t, s, gateway.Ollama)); n != 1200 {
-		t.Errorf("%d keys, want 1200", n)
+	if n := len(all(t, s, gateway.Ollama)); n != 600 {
+		t.Errorf("%d keys, want 600", n)
 	}
 	mustClose(t, s)
 	if n := leaks(t, path, "fake-key-"); n != 0 {

@@ -64,7 +64,7 @@ func explainSystem(err error) (cause, cure string) {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		return "its directory does not exist", "create the directory or set another one (DATA_DIR)"
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		return "its directory cannot be written", "make the directory writable for this user or set another one (DATA_DIR)"
+		return "it or its directory cannot be written", "make both writable for this user or set another directory (DATA_DIR)"
 	case errors.Is(err, syscall.ENOSPC):
 		return "the disk is full", "free some space and try again"
 	}

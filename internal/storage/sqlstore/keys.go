@@ -9,9 +9,14 @@ import (
 	"ollama-api-pool/internal/gateway"
 )
 
-// keyColumns are what a gateway.Key is made of, from {p}keys as k.
+// keyColumns are what a gateway.Key is made of, from {p}keys as k. Rows of
+// other programs may say disabled in their status alone: with a time they were
+// disabled by failures, without one by hand.
 const keyColumns = `k.api_key, k.key_id, coalesce(k.username, ''), coalesce(k.category, ''), k.created_at, k.expires_at,
-	coalesce(k.status, ''), coalesce(k.disabled_reason, ''), k.failed_until, k.disabled_until, k.rests_until,
+	case when k.disabled_reason <> '' then k.disabled_reason
+		when k.status <> 'disabled' or k.status is null then ''
+		when k.disabled_until is null then 'manual' else 'auto' end,
+	k.failed_until, k.disabled_until, k.rests_until,
 	coalesce(k.consecutive_failures, 0), coalesce(k.rest_step, 0), coalesce(k.last_error, '')`
 
 // countColumns are a key's counts, from {p}key_stats as s, all NULL where a
@@ -21,16 +26,17 @@ const countColumns = `coalesce(s.total_requests, 0), coalesce(s.success_count, 0
 
 // keyRow reads keyColumns.
 type keyRow struct {
-	stored, username, category, status, reason, lastError string
-	id                                                    sql.NullString
-	created, expires, failed, disabled, rests             when
-	failures, restStep                                    int
+	stored, username, category, lastError     string
+	id                                        sql.NullString
+	reason                                    gateway.DisabledReason
+	created, expires, failed, disabled, rests when
+	failures, restStep                        int
 }
 
 func (r *keyRow) into() []any {
 	return []any{
 		&r.stored, &r.id, &r.username, &r.category, &r.created, &r.expires,
-		&r.status, &r.reason, &r.failed, &r.disabled, &r.rests,
+		(*string)(&r.reason), &r.failed, &r.disabled, &r.rests,
 		&r.failures, &r.restStep, &r.lastError,
 	}
 }
@@ -67,25 +73,10 @@ func (s *Store) key(t tables, r *keyRow, counts gateway.KeyCounts) (gateway.Key,
 		CreatedAt: r.created.Time, ExpiresAt: r.expires.Time,
 		State: gateway.KeyState{
 			FailedUntil: r.failed.Time, DisabledUntil: r.disabled.Time, RestsUntil: r.rests.Time,
-			Disabled:            disabledReason(r),
-			ConsecutiveFailures: r.failures, RestStep: r.restStep, LastError: r.lastError,
+			Disabled: r.reason, ConsecutiveFailures: r.failures, RestStep: r.restStep, LastError: r.lastError,
 		},
 		Counts: counts,
 	}, nil
-}
-
-// disabledReason also understands rows that say disabled in their status
-// alone: with a time they were disabled by failures, without one by hand.
-func disabledReason(r *keyRow) gateway.DisabledReason {
-	switch {
-	case r.reason != "":
-		return gateway.DisabledReason(r.reason)
-	case r.status != string(gateway.KeyDisabled):
-		return gateway.NotDisabled
-	case r.disabled.IsZero():
-		return gateway.DisabledManual
-	}
-	return gateway.DisabledAuto
 }
 
 // EachKey calls visit for every key of a provider, in no particular order, and

@@ -96,7 +96,7 @@ func TestKilledWriter(t *testing.T) {
 	next := 0
 	for round := range 5 {
 		cmd, lines := startChild(t, path, next, 0)
-		for range 3 + 7*round {
+		for range 3 + 4*round {
 			wantBatch(t, lines, next)
 			next++
 		}
@@ -140,7 +140,7 @@ func TestKilledWriter(t *testing.T) {
 func TestTwoProcesses(t *testing.T) {
 	path := t.TempDir() + "/pool.db"
 	s := mustOpen(t, Options{Path: path})
-	const rounds = 30
+	const rounds = 20
 	cmd, lines := startChild(t, path, 1000, rounds)
 	wantBatch(t, lines, 1000)
 	if changed, err := s.ChangedElsewhere(t.Context()); !changed || err != nil {

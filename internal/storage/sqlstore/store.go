@@ -43,6 +43,9 @@ type Store struct {
 
 	seenMu sync.Mutex // guards seen
 	seen   mark
+
+	closing  sync.Once // guards closeErr
+	closeErr error
 }
 
 // Open opens the database, brings its tables up to date and checks it. Every
@@ -142,13 +145,15 @@ func (s *Store) lookThrough(ctx context.Context, m mode, fits func(mark string, 
 	return fits(mark, hasKeys)
 }
 
-// Close writes everything into the one file and closes it.
+// Close writes everything into the one file and closes it. A second call does
+// nothing.
 func (s *Store) Close() error {
-	if err := s.reader.Close(); err != nil {
-		return s.dialect.fault("close the store", err)
-	}
-	err := s.dialect.finish(context.Background(), s.writer)
-	return s.dialect.fault("close the store", errors.Join(err, s.closePools()))
+	s.closing.Do(func() {
+		err := s.reader.Close() // else the log could not be emptied
+		err = errors.Join(err, s.dialect.finish(context.Background(), s.writer), s.writer.Close())
+		s.closeErr = s.dialect.fault("close the store", err)
+	})
+	return s.closeErr
 }
 
 func (s *Store) closePools() error {

@@ -1,0 +1,33 @@
+package sqlstore
+
+import (
+	"context"
+	"os"
+)
+
+// Sealing is how a database keeps its upstream keys.
+type Sealing struct {
+	Encrypted bool // they are encrypted
+	HasKeys   bool // there are any
+	Fits      bool // the database can be opened with the encryption key that was given
+}
+
+// Inspect tells how the database at path keeps upstream keys and whether an
+// encryption key, nil for none, fits. It changes nothing, and other processes
+// may have the database open.
+func Inspect(ctx context.Context, path string, key []byte) (Sealing, error) {
+	s, err := newStore(Options{Path: path, EncryptionKey: key})
+	if err != nil {
+		return Sealing{}, err
+	}
+	const did = "look into the store"
+	if _, err := os.Stat(s.dialect.path); err != nil {
+		return Sealing{}, s.dialect.fault(did, err)
+	}
+	var found Sealing
+	err = s.look(ctx, func(mark string, hasKeys bool) error {
+		found = Sealing{Encrypted: mark != "", HasKeys: hasKeys, Fits: s.fits(mark, hasKeys) == nil}
+		return nil
+	})
+	return found, s.dialect.fault(did, err)
+}
