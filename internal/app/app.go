@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -136,7 +137,11 @@ func (a *App) open(ctx context.Context) (err error) {
 	})
 	a.writer = &writer{store: a.store, pools: a.pools, ledger: a.ledger}
 	a.roster = &Roster{store: a.store, pools: a.pools, tokens: a.tokens, writer: a.writer, now: time.Now}
-	return a.roster.load(ctx)
+	if err := a.roster.load(ctx); err != nil {
+		return err
+	}
+	debug.FreeOSMemory() // loading needs a multiple of what stays
+	return nil
 }
 
 func (a *App) runLoops(ctx context.Context) {

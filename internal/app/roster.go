@@ -196,6 +196,15 @@ func (r *Roster) RevokeToken(ctx context.Context, ref string) error {
 func (r *Roster) load(ctx context.Context) error {
 	now := r.now()
 	for name, pl := range r.pools {
+		counts, err := r.store.CountKeys(ctx, name)
+		if err != nil {
+			return fmt.Errorf("count the %s keys: %w", name, err)
+		}
+		n := 0
+		for _, c := range counts {
+			n += c
+		}
+		pl.Grow(n)
 		if err := r.store.EachKey(ctx, name, func(k gateway.Key) error { pl.Put(k, now); return nil }); err != nil {
 			return fmt.Errorf("load the %s keys: %w", name, err)
 		}
