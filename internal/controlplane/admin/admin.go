@@ -1,0 +1,119 @@
+// Package admin is the step of the control plane that operators and their
+// scripts speak to: a JSON API that shows and changes keys, client tokens and
+// totals. It also answers every address that is nobody else's.
+//
+// Handlers read and check what was asked, make one call, and write the answer.
+// Keys are secrets: answers show them masked unless they were asked for with
+// reveal=true, and neither the log nor an error ever has one.
+package admin
+
+import (
+	"context"
+	"crypto/sha256"
+	"iter"
+	"log/slog"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/httpkit"
+)
+
+// Keys is what the API needs of the pool's keys. Changes are durable when a
+// call returns. Its methods may be called concurrently.
+type Keys interface {
+	// Keys returns a page of keys and how many there are on all pages.
+	Keys(ctx context.Context, p gateway.ProviderName, q gateway.KeyQuery) ([]gateway.Key, int, error)
+	// Key returns one key; one that is not there is a gateway.Error of
+	// KindNotFound.
+	Key(ctx context.Context, p gateway.ProviderName, id gateway.KeyID) (gateway.Key, error)
+	// HasKey reports whether a key is in the pool.
+	HasKey(p gateway.ProviderName, id gateway.KeyID) bool
+	// CountKeys counts keys by status.
+	CountKeys(p gateway.ProviderName) map[gateway.KeyStatus]int
+	// AddKeys adds all keys of a sequence or, after an error, none. Others wait
+	// until the sequence ends, so it must not wait for a network.
+	AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.Seq2[gateway.Key, error]) (added, existing int, err error)
+	// DeleteKeys deletes keys and returns which of them there were.
+	DeleteKeys(ctx context.Context, p gateway.ProviderName, ids []gateway.KeyID) ([]gateway.KeyID, error)
+	// EnableKeys clears every mark of keys and returns which of them there were.
+	EnableKeys(ctx context.Context, p gateway.ProviderName, ids []gateway.KeyID) ([]gateway.KeyID, error)
+	// DisableKeys takes keys out for a time, 0 until they are enabled, and
+	// returns which of them there were.
+	DisableKeys(ctx context.Context, p gateway.ProviderName, ids []gateway.KeyID, d time.Duration) ([]gateway.KeyID, error)
+}
+
+// Tokens is what the API needs of the client tokens. Changes are durable when
+// a call returns. Its methods may be called concurrently.
+type Tokens interface {
+	// Tokens lists the tokens, the oldest first.
+	Tokens(ctx context.Context) ([]gateway.Token, error)
+	// CreateToken issues a token, ttl 0 for ever. Nobody learns the secret again.
+	CreateToken(ctx context.Context, name string, providers []gateway.ProviderName, ttl time.Duration) (gateway.Token, gateway.Secret, error)
+	// RevokeToken deletes a token, named by itself or its id; one that is not
+	// there is a gateway.Error of KindNotFound.
+	RevokeToken(ctx context.Context, ref string) error
+}
+
+// Stats is what the API needs of the counters. It may be called concurrently.
+type Stats interface {
+	// Totals returns what was counted for a provider, ever.
+	Totals(ctx context.Context, p gateway.ProviderName) (gateway.Counts, error)
+}
+
+// Options are what an API is made with besides the things it shows.
+type Options struct {
+	Token          gateway.Secret   // the admin token; with "" nobody gets in
+	ImportMaxBytes int64            // size of an import's body, at most
+	SpoolDir       string           // where large imports wait, encrypted, until they are complete; "": in memory
+	Origins        []string         // whose cross-origin calls are answered, in small letters; "*": everybody's
+	Clients        *httpkit.Clients // tells the clients' addresses
+	Version        string           // of the program
+	Storage        string           // what the keys are stored in, in a word
+	Log            *slog.Logger
+	Now            func() time.Time
+}
+
+// API is the admin API. It may be used concurrently.
+type API struct {
+	opt    Options
+	keys   Keys
+	tokens Tokens
+	stats  Stats
+
+	digest [sha256.Size]byte // of the admin token
+	guard  *guard
+	mux    *http.ServeMux
+	lost   http.Handler // answers what has no address
+}
+
+// New makes the API.
+func New(keys Keys, tokens Tokens, stats Stats, o Options) *API {
+	a := &API{
+		opt: o, keys: keys, tokens: tokens, stats: stats,
+		digest: sha256.Sum256([]byte(o.Token)), guard: newGuard(o.Now, o.Log),
+	}
+	a.mount(a.routes())
+	return a
+}
+
+// ServeHTTP answers one request. An address that is not in its plain form is
+// unknown: the multiplexer would redirect it.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !isPlain(r.URL.EscapedPath()) {
+		a.lost.ServeHTTP(w, r)
+		return
+	}
+	a.mux.ServeHTTP(w, r)
+}
+
+// isPlain reports whether a path has no empty, . or .. parts.
+func isPlain(p string) bool {
+	plain := path.Clean(p)
+	if plain != "/" && strings.HasSuffix(p, "/") {
+		plain += "/"
+	}
+	return plain == p
+}

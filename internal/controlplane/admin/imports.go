@@ -1,0 +1,204 @@
+package admin
+
+import (
+	"errors"
+	"io"
+	"iter"
+	"log/slog"
+	"mime"
+	"net/http"
+	"strings"
+
+	"ollama-api-pool/internal/controlplane/importer"
+	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/httpkit"
+)
+
+// maxListed bounds the bad lines that an answer names; all are counted.
+const maxListed = 100_000
+
+// maxDetails bounds them in the answer of importAccounts.
+const maxDetails = 50
+
+// inflow is the body of an import: what it holds, to be read once, and the
+// provider that it names, known when all of it was read.
+type inflow struct {
+	items    iter.Seq2[importer.Item, error]
+	provider string
+}
+
+// field takes what stands beside the keys.
+func (in *inflow) field(name, value string) {
+	if name == "provider" {
+		in.provider = value
+	}
+}
+
+// onlyField is field where nothing else may stand beside the keys.
+func (in *inflow) onlyField(name, value string) error {
+	if name != "provider" {
+		return gateway.Errorf(gateway.KindInvalid, "unknown field %q", gateway.Clip(name, 64))
+	}
+	in.provider = value
+	return nil
+}
+
+type badLine struct {
+	Line   int    `json:"line"`
+	Reason string `json:"reason"`
+}
+
+// imported is what an import did.
+type imported struct {
+	provider        gateway.ProviderName
+	added, existing int
+	bad             int
+	badLines        []badLine // the first ones
+}
+
+// take imports all keys of a body or, after an error, none. The body is read
+// to its end before the pool is touched, so that nobody waits for a slow one.
+func (a *API) take(r *http.Request, in *inflow, listed int) (*imported, error) {
+	var f faults
+	f.provider(r, "") // a wrong one is told before the body is read
+	if err := f.err(); err != nil {
+		return nil, err
+	}
+	s := newSpool(a.opt.SpoolDir)
+	defer s.close()
+	out := &imported{badLines: []badLine{}}
+	for item, err := range in.items {
+		if err != nil {
+			return nil, brokenOff(err)
+		}
+		switch item := item.(type) {
+		case importer.Entry:
+			if err := s.add(item); err != nil {
+				return nil, err
+			}
+		case importer.BadLine:
+			if out.bad++; out.bad <= listed {
+				out.badLines = append(out.badLines, badLine{item.Line, item.Reason})
+			}
+		}
+	}
+	out.provider = f.provider(r, in.provider)
+	if err := f.err(); err != nil {
+		return nil, err
+	}
+	var err error
+	if out.added, out.existing, err = a.keys.AddKeys(r.Context(), out.provider, s.keys(a.opt.Now())); err != nil {
+		return nil, err
+	}
+	a.noteKeys(r, "keys imported", out.provider,
+		slog.Int("added", out.added), slog.Int("existing", out.existing), slog.Int("bad_lines", out.bad))
+	return out, nil
+}
+
+// brokenOff says why a body could not be read to its end. Of errors that may
+// repeat what stands in it nothing is kept.
+func brokenOff(err error) error {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return err
+	}
+	if e, ok := errors.AsType[*gateway.Error](err); ok {
+		return e
+	}
+	e := gateway.Errorf(gateway.KindInvalid, "the body broke off or could not be read; nothing was added")
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		e.Cause = io.ErrUnexpectedEOF
+	}
+	return e
+}
+
+// limited is the step that bounds the body of an import and refuses one that
+// is compressed.
+func (a *API) limited(next httpkit.Handler) httpkit.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
+			return gateway.Errorf(gateway.KindMediaType, "a body with Content-Encoding %q is not understood; send it plain", gateway.Clip(enc, 64))
+		}
+		limit := a.opt.ImportMaxBytes
+		tooLarge := gateway.Errorf(gateway.KindTooLarge, "the body is larger than %d bytes (IMPORT_MAX_BYTES); nothing was added", limit)
+		if r.ContentLength > limit {
+			return tooLarge
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
+		err := next(w, r)
+		if _, over := errors.AsType[*http.MaxBytesError](err); over {
+			return tooLarge
+		}
+		return err
+	}
+}
+
+type importAnswer struct {
+	Total        int       `json:"total"` // keys in the pool afterwards
+	Added        int       `json:"added"`
+	Existing     int       `json:"existing"`
+	Invalid      []badLine `json:"invalid"`
+	InvalidTotal int       `json:"invalidTotal"` // more than are listed if there are very many
+}
+
+// importKeys adds the keys of a JSON list.
+func (a *API) importKeys(w http.ResponseWriter, r *http.Request) error {
+	in := &inflow{}
+	in.items = importer.JSONKeys(r.Body, in.field)
+	return a.answerImport(w, r, in)
+}
+
+// importText adds the keys of a text, which is the body, a file in a form or a
+// member of a JSON object.
+func (a *API) importText(w http.ResponseWriter, r *http.Request) error {
+	in := &inflow{}
+	switch kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind {
+	case "application/json":
+		in.items = jsonText(r.Body, "content", in.onlyField)
+	case "multipart/form-data":
+		form, err := r.MultipartReader()
+		if err != nil {
+			return gateway.Errorf(gateway.KindInvalid, "the form cannot be read: its Content-Type has no boundary")
+		}
+		in.items = formText(form, in.onlyField)
+	case "", "text/plain", "application/octet-stream":
+		in.items = importer.Lines(r.Body, 0)
+	default:
+		return gateway.Errorf(gateway.KindMediaType,
+			"Content-Type %q is not understood here: send the text as text/plain, as a file of a form (multipart/form-data) or as JSON", gateway.Clip(kind, 64))
+	}
+	return a.answerImport(w, r, in)
+}
+
+func (a *API) answerImport(w http.ResponseWriter, r *http.Request, in *inflow) error {
+	out, err := a.take(r, in, maxListed)
+	if err != nil {
+		return err
+	}
+	return httpkit.WriteJSON(w, http.StatusOK, importAnswer{
+		Total: sum(a.keys.CountKeys(out.provider)), Added: out.added, Existing: out.existing,
+		Invalid: out.badLines, InvalidTotal: out.bad,
+	})
+}
+
+type accountsAnswer struct {
+	Success    bool      `json:"success"`
+	Imported   int       `json:"imported"`
+	Failed     int       `json:"failed"`
+	Duplicates int       `json:"duplicates"`
+	Total      int       `json:"total"`   // accounts in the body
+	Details    []badLine `json:"details"` // why the first ones failed
+}
+
+// importAccounts adds the keys of a JSON list of accounts.
+func (a *API) importAccounts(w http.ResponseWriter, r *http.Request) error {
+	in := &inflow{}
+	in.items = importer.JSONAccounts(r.Body, in.field)
+	out, err := a.take(r, in, maxDetails)
+	if err != nil {
+		return err
+	}
+	return httpkit.WriteJSON(w, http.StatusOK, accountsAnswer{
+		Success: true, Imported: out.added, Failed: out.bad, Duplicates: out.existing,
+		Total: out.added + out.existing + out.bad, Details: out.badLines,
+	})
+}

@@ -1,0 +1,215 @@
+package admin
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/httpkit"
+)
+
+// disabledFor is how long a key is taken out when nobody says.
+const disabledFor = time.Hour
+
+// keyChoice is the part of a body that names keys, each by itself or its id.
+type keyChoice struct {
+	APIKey      string   `json:"apiKey"`
+	APIKeyAlias string   `json:"api_key"`
+	APIKeys     []string `json:"apiKeys"`
+	Provider    string   `json:"provider"`
+}
+
+// chosen are the keys that a call names.
+type chosen struct {
+	provider gateway.ProviderName
+	ids      []gateway.KeyID // each once
+	named    int
+	bulk     bool // they came as a list: missing ones are counted
+}
+
+// choose finds out which keys a body names.
+func (a *API) choose(r *http.Request, f *faults, in *keyChoice) chosen {
+	c := chosen{provider: f.provider(r, in.Provider), bulk: in.APIKeys != nil}
+	single := strings.TrimSpace(f.one("apiKey", in.APIKey, "api_key", in.APIKeyAlias))
+	refs := in.APIKeys
+	switch {
+	case c.bulk && single != "":
+		f.add("apiKey", "and apiKeys are both there: send one of them")
+	case c.bulk && len(refs) == 0:
+		f.add("apiKeys", "must not be empty")
+	case !c.bulk && single == "":
+		f.add("apiKey", "or apiKeys is missing")
+	case !c.bulk:
+		refs = []string{single}
+	}
+	if len(*f) > 0 {
+		return c
+	}
+	c.named = len(refs)
+	seen := make(map[gateway.KeyID]struct{}, len(refs))
+	for _, ref := range refs {
+		id := a.idOf(c.provider, ref)
+		if _, again := seen[id]; !again {
+			seen[id] = struct{}{}
+			c.ids = append(c.ids, id)
+		}
+	}
+	return c
+}
+
+// idOf finds the id of a key that is named by itself or by its id. A text that
+// can be either is taken for the key if there is such a key.
+func (a *API) idOf(p gateway.ProviderName, ref string) gateway.KeyID {
+	ref = strings.TrimSpace(ref)
+	id := gateway.IDOfKey(gateway.Secret(ref))
+	if isID(ref) && !a.keys.HasKey(p, id) {
+		return gateway.KeyID(strings.ToLower(ref))
+	}
+	return id
+}
+
+func isID(s string) bool {
+	if len(s) != gateway.KeyIDLen {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+func noSuchKey() error { return gateway.Errorf(gateway.KindNotFound, "no such key") }
+
+type doneAnswer struct {
+	Success bool `json:"success"`
+}
+
+type deletedAnswer struct {
+	Success bool `json:"success"`
+	Deleted int  `json:"deleted"`
+	Failed  int  `json:"failed"` // those that were not there
+	Total   int  `json:"total"`
+}
+
+// deleteKeys deletes one key or a list of them.
+func (a *API) deleteKeys(w http.ResponseWriter, r *http.Request) error {
+	var in keyChoice
+	if err := httpkit.DecodeJSON(w, r, maxBulkBody, &in); err != nil {
+		return err
+	}
+	var f faults
+	c := a.choose(r, &f, &in)
+	if err := f.err(); err != nil {
+		return err
+	}
+	deleted, err := a.keys.DeleteKeys(r.Context(), c.provider, c.ids)
+	if err != nil {
+		return err
+	}
+	if len(deleted) > 0 {
+		a.noteKeys(r, "keys deleted", c.provider, slog.Int("count", len(deleted)))
+	}
+	switch {
+	case c.bulk:
+		return httpkit.WriteJSON(w, http.StatusOK, deletedAnswer{
+			Success: true, Deleted: len(deleted), Failed: c.named - len(deleted), Total: c.named,
+		})
+	case len(deleted) == 0:
+		return noSuchKey()
+	}
+	return httpkit.WriteJSON(w, http.StatusOK, doneAnswer{Success: true})
+}
+
+// deleteKey deletes the key that the address names.
+func (a *API) deleteKey(w http.ResponseWriter, r *http.Request) error {
+	var f faults
+	p := f.provider(r, "")
+	if err := f.err(); err != nil {
+		return err
+	}
+	deleted, err := a.keys.DeleteKeys(r.Context(), p, []gateway.KeyID{a.idOf(p, r.PathValue("key"))})
+	if err != nil {
+		return err
+	}
+	if len(deleted) == 0 {
+		return noSuchKey()
+	}
+	a.noteKeys(r, "keys deleted", p, slog.Int("count", 1))
+	return httpkit.WriteJSON(w, http.StatusOK, doneAnswer{Success: true})
+}
+
+// changedAnswer says what became of keys that were enabled or disabled. The
+// counts are there for lists only.
+type changedAnswer struct {
+	Success bool   `json:"success"`
+	Message string `json:"message"`
+	Changed *int   `json:"changed,omitempty"`
+	Failed  *int   `json:"failed,omitempty"` // those that were not there
+	Total   *int   `json:"total,omitempty"`
+}
+
+// enableKeys clears every mark of keys.
+func (a *API) enableKeys(w http.ResponseWriter, r *http.Request) error {
+	var in keyChoice
+	if err := httpkit.DecodeJSON(w, r, maxBulkBody, &in); err != nil {
+		return err
+	}
+	var f faults
+	c := a.choose(r, &f, &in)
+	if err := f.err(); err != nil {
+		return err
+	}
+	found, err := a.keys.EnableKeys(r.Context(), c.provider, c.ids)
+	if err != nil {
+		return err
+	}
+	return a.answerChanged(w, r, &c, len(found), "enabled")
+}
+
+type disableRequest struct {
+	keyChoice
+	Duration *int64 `json:"duration"` // seconds; 0: until they are enabled
+}
+
+// disableKeys takes keys out for a time.
+func (a *API) disableKeys(w http.ResponseWriter, r *http.Request) error {
+	var in disableRequest
+	if err := httpkit.DecodeJSON(w, r, maxBulkBody, &in); err != nil {
+		return err
+	}
+	var f faults
+	d := disabledFor
+	if in.Duration != nil {
+		d = f.seconds("duration", in.Duration)
+	}
+	c := a.choose(r, &f, &in.keyChoice)
+	if err := f.err(); err != nil {
+		return err
+	}
+	found, err := a.keys.DisableKeys(r.Context(), c.provider, c.ids, d)
+	if err != nil {
+		return err
+	}
+	return a.answerChanged(w, r, &c, len(found), "disabled")
+}
+
+func (a *API) answerChanged(w http.ResponseWriter, r *http.Request, c *chosen, found int, done string) error {
+	if !c.bulk && found == 0 {
+		return noSuchKey()
+	}
+	if found > 0 {
+		a.noteKeys(r, "keys "+done, c.provider, slog.Int("count", found))
+	}
+	out := changedAnswer{Success: true, Message: "Key " + done}
+	if c.bulk {
+		missing := c.named - found
+		out.Message = fmt.Sprintf("%d of %d keys %s", found, c.named, done)
+		out.Changed, out.Failed, out.Total = &found, &missing, &c.named
+	}
+	return httpkit.WriteJSON(w, http.StatusOK, out)
+}

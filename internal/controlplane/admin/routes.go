@@ -1,0 +1,131 @@
+package admin
+
+import (
+	"net/http"
+	"strings"
+
+	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/httpkit"
+)
+
+// route is one address: method and path, the steps before its handler, the
+// handler. What answers GET answers HEAD.
+type route struct {
+	pattern string
+	chain   []httpkit.Middleware
+	handler httpkit.Handler
+}
+
+// routes is every address of the API. A path's first chain is that of its
+// OPTIONS, too.
+func (a *API) routes() []route {
+	public := []httpkit.Middleware{}
+	private := []httpkit.Middleware{a.ownOrigin, a.authenticate}
+	upload := []httpkit.Middleware{a.ownOrigin, a.authenticate, a.limited}
+	return []route{
+		{"GET /{$}", public, a.greet},
+
+		{"GET /admin/api-keys", private, a.listKeys},
+		{"POST /admin/api-keys", private, a.createKey},
+		{"DELETE /admin/api-keys", private, a.deleteKeys},
+		{"GET /admin/api-keys/{key...}", private, a.showKey},
+		{"DELETE /admin/api-keys/{key...}", private, a.deleteKey},
+		{"POST /admin/api-keys/import", upload, a.importKeys},
+		{"POST /admin/api-keys/import-from-txt", upload, a.importText},
+		{"POST /admin/import", upload, a.importAccounts},
+
+		{"GET /admin/keys/stats", private, a.listKeyStats},
+		{"POST /admin/keys/enable", private, a.enableKeys},
+		{"POST /admin/keys/disable", private, a.disableKeys},
+
+		{"GET /admin/tokens", private, a.listTokens},
+		{"POST /admin/tokens", private, a.createToken},
+		{"DELETE /admin/tokens", private, a.revokeToken},
+		{"GET /admin/client-tokens", private, a.listClientTokens},
+		{"POST /admin/client-tokens", private, a.createClientToken},
+		{"DELETE /admin/client-tokens/{token...}", private, a.revokeClientToken},
+
+		{"GET /admin/stats", private, a.showStats},
+	}
+}
+
+// mount builds the multiplexer. Methods are told apart here and not by it, so
+// that a wrong one is answered in the API's own form.
+func (a *API) mount(routes []route) {
+	ends := map[string]*endpoint{}
+	var order []string
+	for _, r := range routes {
+		method, path, _ := strings.Cut(r.pattern, " ")
+		e := ends[path]
+		if e == nil {
+			e = &endpoint{chain: r.chain, methods: map[string]httpkit.Handler{}}
+			ends[path] = e
+			order = append(order, path)
+		}
+		e.add(method, httpkit.Chain(r.handler, r.chain...))
+	}
+	a.mux = http.NewServeMux()
+	for _, path := range order {
+		e := ends[path]
+		e.methods[http.MethodOptions] = httpkit.Chain(e.options, e.chain...)
+		e.allow = append(e.allow, http.MethodOptions)
+		a.mux.Handle(path, a.entry(e.serve))
+	}
+	a.lost = a.entry(unknownAddress)
+	a.mux.Handle("/", a.lost)
+}
+
+// entry puts the steps that every answer goes through around a handler.
+func (a *API) entry(h httpkit.Handler) http.Handler {
+	return httpkit.Entry(httpkit.Chain(h,
+		httpkit.Identify,
+		httpkit.AccessLog(a.opt.Log),
+		httpkit.Recover(a.opt.Log),
+		harden,
+	), httpkit.WriteAdminError)
+}
+
+// endpoint is one path with the methods that it knows.
+type endpoint struct {
+	chain   []httpkit.Middleware
+	methods map[string]httpkit.Handler
+	allow   []string
+}
+
+func (e *endpoint) add(method string, h httpkit.Handler) {
+	e.methods[method] = h
+	e.allow = append(e.allow, method)
+	if method == http.MethodGet {
+		e.add(http.MethodHead, h)
+	}
+}
+
+func (e *endpoint) serve(w http.ResponseWriter, r *http.Request) error {
+	if h := e.methods[r.Method]; h != nil {
+		return h(w, r)
+	}
+	err := gateway.Errorf(gateway.KindMethod, "method %s is not known here", gateway.Clip(r.Method, 20))
+	err.Allow = strings.Join(e.allow, ", ")
+	return err
+}
+
+func (e *endpoint) options(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Allow", strings.Join(e.allow, ", "))
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func unknownAddress(http.ResponseWriter, *http.Request) error {
+	return gateway.Errorf(gateway.KindNotFound, "no such address")
+}
+
+type greeting struct {
+	Service string `json:"service"`
+	Version string `json:"version"`
+	Docs    string `json:"docs"`
+}
+
+// greet says who is here.
+func (a *API) greet(w http.ResponseWriter, _ *http.Request) error {
+	return httpkit.WriteJSON(w, http.StatusOK, greeting{Service: "ollama-api-pool", Version: a.opt.Version, Docs: "/api-docs"})
+}

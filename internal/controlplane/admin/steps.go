@@ -1,0 +1,87 @@
+package admin
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/httpkit"
+)
+
+// harden is the step that tells browsers to do nothing with an answer but read
+// it, and caches to forget it.
+func harden(next httpkit.Handler) httpkit.Handler {
+	return httpkit.NoStore(func(w http.ResponseWriter, r *http.Request) error {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		return next(w, r)
+	})
+}
+
+// ownOrigin is the step that turns away calls which a browser makes for the
+// page of another site, unless that site is allowed, and that answers a
+// browser's question whether it may call (preflight).
+func (a *API) ownOrigin(next httpkit.Handler) httpkit.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		h := w.Header()
+		h.Add("Vary", "Origin")
+		origin := r.Header.Get("Origin")
+		if origin == "" || sameOrigin(r, origin) {
+			return next(w, r)
+		}
+		switch {
+		case slices.Contains(a.opt.Origins, "*"):
+			h.Set("Access-Control-Allow-Origin", "*")
+		case slices.Contains(a.opt.Origins, strings.ToLower(origin)):
+			h.Set("Access-Control-Allow-Origin", origin)
+		default:
+			return gateway.Errorf(gateway.KindForbidden, "calls from pages of this origin are not allowed (CORS_ALLOWED_ORIGINS)")
+		}
+		if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
+			h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, DELETE")
+			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-CSRF-Token, X-Request-Id")
+			h.Set("Access-Control-Max-Age", "600")
+			w.WriteHeader(http.StatusNoContent)
+			return nil
+		}
+		h.Set("Access-Control-Expose-Headers", "X-Request-Id, Retry-After")
+		return next(w, r)
+	}
+}
+
+// sameOrigin reports whether a call comes from a page of ours. A browser that
+// sends Sec-Fetch-Site knows; the others are believed when the origin names the
+// host that was called.
+func sameOrigin(r *http.Request, origin string) bool {
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" {
+		return site == "same-origin"
+	}
+	u, err := url.Parse(origin)
+	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
+}
+
+// authenticate is the step that lets only the holder of the admin token pass.
+// Both sides of the comparison are hashed, so that its time tells nothing, not
+// even a length. A call without a token is no try at guessing it.
+func (a *API) authenticate(next httpkit.Handler) httpkit.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		token = strings.TrimSpace(token)
+		if !strings.EqualFold(scheme, "Bearer") || token == "" {
+			return gateway.Errorf(gateway.KindUnauthorized, "the admin token is missing: send it as Authorization: Bearer …")
+		}
+		digest := sha256.Sum256([]byte(token))
+		right := subtle.ConstantTimeCompare(digest[:], a.digest[:]) == 1 && a.opt.Token != ""
+		if err := a.guard.admit(r.Context(), a.opt.Clients.IP(r), right); err != nil {
+			return err
+		}
+		return next(w, r)
+	}
+}
