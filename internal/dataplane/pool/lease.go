@@ -16,7 +16,19 @@ type Want struct {
 	// when no other key is left.
 	Again bool
 	tried [MaxTried]int32
+	gens  [MaxTried]uint32 // of the tried slots
 	n     int
+}
+
+// triedOf is the slots that a want has tried and that still hold the same keys.
+func (p *Pool) triedOf(w *Want) []int32 {
+	for i := w.n - 1; i >= 0; i-- {
+		if p.keys[w.tried[i]].gen != w.gens[i] {
+			w.n--
+			w.tried[i], w.gens[i] = w.tried[w.n], w.gens[w.n]
+		}
+	}
+	return w.tried[:w.n]
 }
 
 // Lease is one key on loan for one attempt. It belongs to the goroutine that
@@ -84,22 +96,24 @@ func (p *Pool) Acquire(want *Want, now time.Time) (Lease, error) {
 		return Lease{}, &Exhausted{Reason: Empty}
 	}
 	rotation := p.rotationFor(want.Model, t)
-	tried := want.tried[:want.n]
+	tried := p.triedOf(want)
 	slot := none
 	if rotation.n > 0 {
 		if wait := p.breaker.wait(t); wait > 0 {
 			return Lease{}, &Exhausted{Reason: BreakerOpen, RetryAfter: wait, Refusal: p.breaker.refusal}
 		}
-		if slot = p.choose(rotation, tried, t); slot == none && want.Again {
+		if p.breaker.frozen() {
+			slot = p.control(rotation, tried, t)
+		}
+		if slot == none {
+			slot = p.choose(rotation, tried, t)
+		}
+		if slot == none && want.Again {
 			slot = p.choose(rotation, nil, t)
 		}
 	}
 	if slot == none {
 		return Lease{}, p.whyNone(want, rotation, t)
-	}
-	if want.n < MaxTried && !contains(tried, slot) {
-		want.tried[want.n] = slot
-		want.n++
 	}
 	if p.breaker.open {
 		p.breaker.sent(t)
@@ -108,6 +122,10 @@ func (p *Pool) Acquire(want *Want, now time.Time) (Lease, error) {
 		p.warm(rotation)
 	}
 	e := &p.keys[slot]
+	if want.n < MaxTried && !contains(tried, slot) {
+		want.tried[want.n], want.gens[want.n] = slot, e.gen
+		want.n++
+	}
 	l := Lease{pool: p, bearer: e.bearer, model: want.Model, id: e.id, seq: p.seq, slot: slot, gen: e.gen}
 	if e.careful && e.marks.restStep > 0 {
 		l.probe = p.beginProbe(slot)
@@ -139,12 +157,17 @@ func (p *Pool) choose(r *rotation, tried []int32, now int64) int32 {
 		if slot == none {
 			return none
 		}
-		if e := &p.keys[slot]; !e.careful || e.expiresAt == 0 || e.expiresAt > now {
+		if !p.keys[slot].over(now) {
 			return slot
 		}
 		p.passTime(slot, now)
 	}
 	return none
+}
+
+// over reports whether the key's life has ended.
+func (e *entry) over(now int64) bool {
+	return e.careful && e.expiresAt != 0 && e.expiresAt <= now
 }
 
 // whyNone explains why the rotation yields no key.

@@ -86,6 +86,9 @@ func (p *Pool) apply(l *Lease, v *gateway.Verdict, now int64) {
 		p.breaker.strike(now)
 		return
 	case v.Action == gateway.ActionFail && p.breaker.frozen():
+		if e != nil {
+			p.stillRefused(l.slot, now)
+		}
 		return
 	}
 	p.breaker.answered()
@@ -111,7 +114,8 @@ func (p *Pool) apply(l *Lease, v *gateway.Verdict, now int64) {
 		}
 	default:
 		if v.OK {
-			e.proven = true
+			e.provenAt, e.excused = now, 0
+			p.guard.accepted = l.slot
 			if fresh {
 				p.applySuccess(l.slot, e)
 			}

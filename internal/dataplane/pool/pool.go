@@ -67,8 +67,8 @@ type entry struct {
 	gen              uint32
 	status           status
 	live             bool
-	proven           bool // has served before
-	careful          bool // a pick has to look further: the key's life ends, or it comes from a rest of unknown length
+	excused          uint8 // how often it was let off as one of many since it served
+	careful          bool  // a pick has to look further: the key's life ends, or it comes from a rest of unknown length
 	marks            marks
 	account          string
 	expiresAt        int64
@@ -79,6 +79,7 @@ type entry struct {
 	total, ok, bad   int32  // attempts not yet written down
 	lastUsed         int64
 	lastOK, lastBad  int64
+	provenAt         int64 // when it was known to serve, 0 for never
 	stateDirty       bool
 	countsDirty      bool
 }
@@ -115,6 +116,7 @@ func New(provider gateway.ProviderName, s Settings) *Pool {
 		main:     newRotation(0),
 		models:   map[string]*restricted{},
 		breaker:  breaker{reserve: retryReserve},
+		guard:    guard{accepted: none},
 	}
 }
 
@@ -138,7 +140,7 @@ func (p *Pool) Put(k gateway.Key, now time.Time) bool {
 		gen:       e.gen + 1,
 		expiresAt: nano(k.ExpiresAt),
 		marks:     marksOf(k.State),
-		proven:    !k.Counts.LastSuccess.IsZero(),
+		provenAt:  nano(k.Counts.LastSuccess),
 		live:      true,
 		status:    statusKinds, // none yet
 	}
@@ -188,6 +190,7 @@ func (p *Pool) Remove(id gateway.KeyID) bool {
 	}
 	e := &p.keys[slot]
 	p.endProbe(slot, e.probe)
+	p.guard.distrust(slot)
 	p.leaveRotations(slot)
 	p.readmitAll(slot)
 	p.returns.set(slot, 0)
@@ -211,7 +214,7 @@ func (p *Pool) SetState(id gateway.KeyID, s gateway.KeyState, now time.Time) boo
 	}
 	e := &p.keys[slot]
 	e.marks = marksOf(s)
-	e.heldBy = 0
+	e.heldBy, e.excused = 0, 0
 	p.guard.forget(slot)
 	p.touch(e)
 	p.refresh(slot, now.UnixNano())

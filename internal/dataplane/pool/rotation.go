@@ -162,10 +162,15 @@ func (r *rotation) take(except []int32) int32 {
 		i = r.after(i)
 	}
 	slot := r.queue[i]
+	r.use(slot)
+	return slot
+}
+
+// use moves a slot to the end of the queue.
+func (r *rotation) use(slot int32) {
 	r.remove(slot)
 	r.add(slot)
 	r.takes++
-	return slot
 }
 
 // ahead is a stretch of the queue from the next turn on, gaps included.

@@ -216,8 +216,9 @@ func restEnd(v *gateway.Verdict, step uint8, now int64) (until int64, told bool,
 // failOne marks a key as refused, and disables it after several in a row.
 func (p *Pool) failOne(slot int32, reason string, now int64) {
 	e := &p.keys[slot]
-	p.guard.marked(mark{slot: slot, gen: e.gen, at: now, before: e.marks})
 	m := &e.marks
+	m.expire(now)
+	p.guard.marked(mark{slot: slot, gen: e.gen, at: now, before: *m})
 	m.consecutive++
 	m.lastError = reason
 	if int(m.consecutive) >= p.settings.DisableThreshold {
