@@ -35,7 +35,7 @@ func crowd(n int, restingShare float64) (*Pool, time.Time) {
 
 // crowdKey is a made-up key of the length that Ollama Cloud's have.
 func crowdKey(i int) gateway.Secret {
-	return gateway.Secret(fmt.Sprintf("%032x.example-of-a-key-%07d", i, i))
+	return gateway.Secret(fmt.Sprintf("%032x.example-of-key-%09d", i, i))
 }
 
 // BenchmarkPick is the cost of choosing a key, which must depend neither on
@@ -68,6 +68,34 @@ func BenchmarkPick(b *testing.B) {
 					})
 				})
 			})
+		}
+	}
+}
+
+// BenchmarkLend is the pool's whole part in a request that goes well.
+func BenchmarkLend(b *testing.B) {
+	p, now := crowd(100_000, 0.5)
+	runtime.GC()
+	b.ReportAllocs()
+	for b.Loop() {
+		var w Want
+		l, err := p.Acquire(&w, now)
+		if err != nil {
+			b.Fatal(err)
+		}
+		l.Settle(&served, now)
+		l.Release(&served, now)
+	}
+}
+
+// BenchmarkTurnedAway is the cost of saying that there is no key.
+func BenchmarkTurnedAway(b *testing.B) {
+	p, now := crowd(100_000, 1)
+	b.ReportAllocs()
+	for b.Loop() {
+		var w Want
+		if _, err := p.Acquire(&w, now); err == nil {
+			b.Fatal("a key was lent")
 		}
 	}
 }
