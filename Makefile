@@ -40,20 +40,19 @@ test: test-unit e2e ## run every test with the race detector, installing what th
 
 .PHONY: test-unit
 test-unit: test-deps
-	@echo 'go test -race ./...'
-	@CGO_ENABLED=1 $(GO) test -race ./...
+	CGO_ENABLED=1 $(GO) test -race -timeout=5m ./...
 
 .PHONY: test-deps
 test-deps:
 	@scripts/test-deps
 
-# The program under test is built by the tests themselves, which Go's test
-# cache cannot see; hence -count=1.
+# A module of its own, whose tests build the program: Go's test cache cannot
+# see that, hence -count=1.
 .PHONY: e2e
 e2e: test-deps ## run the end-to-end tests against the built program
 	@if [ -f e2e/go.mod ]; then \
 		echo 'go test -race -count=1 ./... (in e2e)'; \
-		CGO_ENABLED=1 $(GO) -C e2e test -race -count=1 ./...; \
+		CGO_ENABLED=1 $(GO) -C e2e test -race -count=1 -timeout=5m ./...; \
 	fi
 
 .PHONY: check
