@@ -112,9 +112,14 @@ func Break(how Cut) Piece {
 // Stream answers 200 and sends its header at once, then the pieces in order,
 // without a Content-Length.
 func Stream(contentType string, pieces ...Piece) Answer {
+	return StreamStatus(http.StatusOK, contentType, pieces...)
+}
+
+// StreamStatus is Stream with another status.
+func StreamStatus(status int, contentType string, pieces ...Piece) Answer {
 	return answerFunc(func(x *exchange) {
 		x.head(contentType)
-		x.w.WriteHeader(http.StatusOK)
+		x.w.WriteHeader(status)
 		x.flush()
 		for i, p := range pieces {
 			if _, text := p.(textPiece); text && i == len(pieces)-1 {
