@@ -1,9 +1,7 @@
 package forward
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -45,20 +43,26 @@ type answer struct {
 	watch   *watch
 	resp    *http.Response // nil: none came
 	first   []byte         // the first bytes of the body
+	sent    int            // how many of them the client has already
 	done    bool           // first is all of it
 	stream  bool           // a stream of events
-	err     error          // why none came
+	err     error          // why none came, or why no more than first
 	verdict gateway.Verdict
 }
 
 // close ends the attempt and lets go of the upstream's connection.
 func (a *answer) close() {
+	if a.watch != nil {
+		a.watch.stop() // first: closing a stream of HTTP/2 may wait for the upstream
+	}
 	if a.resp != nil {
 		_ = a.resp.Body.Close() // its error means nothing after the fact
 	}
-	if a.watch != nil {
-		a.watch.stop()
-	}
+}
+
+// whole reports whether first is all of the body, or as much as was announced.
+func (a *answer) whole() bool {
+	return a.done || a.resp.ContentLength == int64(len(a.first))
 }
 
 func newJob(f *Forwarder, up *Upstream, x *gateway.Exchange, r *http.Request, body *payload) *job {
@@ -71,36 +75,36 @@ func newJob(f *Forwarder, up *Upstream, x *gateway.Exchange, r *http.Request, bo
 	return j
 }
 
-// run makes attempts until one brought an answer that the client should have.
-// Its lease is still out; an error means that there is nothing to pass on.
-func (j *job) run(to *relay) (*answer, error) {
+// run makes attempts until one brought an answer that the client should have,
+// and leaves it in a with its lease still out. An error means that there is
+// nothing to pass on. The caller closes a.
+func (j *job) run(a *answer, to *relay) error {
 	deadline := j.f.opts.Now().Add(2 * j.f.opts.HeaderTimeout)
 	lease, err := j.up.Pool.Acquire(&j.want, j.f.opts.Now())
 	if err != nil {
-		return nil, j.noKey(err)
+		return j.noKey(err)
 	}
-	a := &answer{}
 	for n, plans := 0, 0; ; n++ {
 		j.attempt(a, lease, to)
-		if a.verdict.Next == gateway.NextStop {
-			a.close()
-			return nil, errClientGone
-		}
-		if a.verdict.Next == gateway.NextKeyOnce {
+		switch a.verdict.Next {
+		case gateway.NextStop:
+			return errClientGone
+		case gateway.NextDeliver:
+			return nil
+		case gateway.NextKeyOnce:
 			plans++
 		}
-		again := n < j.f.opts.MaxRetries && plans < 2 && !to.begun() && j.f.opts.Now().Before(deadline)
-		if again && a.verdict.Next != gateway.NextDeliver {
-			if lease, err = j.another(a, n); err == nil {
-				a.close()
-				continue
-			}
-			if errors.Is(err, errClientGone) {
-				a.close()
-				return nil, err
-			}
+		if n >= j.f.opts.MaxRetries || plans > 1 || to.begun() || !j.f.opts.Now().Before(deadline) {
+			return j.last(a, to)
 		}
-		return j.last(a, to)
+		lease, err = j.another(a, n)
+		switch {
+		case errors.Is(err, errClientGone):
+			return err
+		case err != nil:
+			return j.last(a, to)
+		}
+		a.close()
 	}
 }
 
@@ -117,56 +121,64 @@ func (j *job) another(a *answer, n int) (pool.Lease, error) {
 		}
 		j.want.Again = true
 	}
+	if j.client.Err() != nil {
+		return pool.Lease{}, errClientGone
+	}
 	return j.up.Pool.Acquire(&j.want, j.f.opts.Now())
 }
 
 // last decides what the client sees of the attempt after which there is no
 // other: the answer as it came, or words of ours where it speaks about our keys.
-func (j *job) last(a *answer, to *relay) (*answer, error) {
+func (j *job) last(a *answer, to *relay) error {
 	v := &a.verdict
 	switch {
-	case to.begun() || v.Next == gateway.NextDeliver:
-		return a, nil
+	case to.begun():
+		return nil
 	case v.OutOfQuota():
-		a.close()
-		return nil, j.refused(gateway.KindRateLimited, "every key that was tried is out of quota", v)
+		return j.refused(gateway.KindRateLimited, "every key that was tried is out of quota", v)
 	case v.RefusesKey():
-		a.close()
-		return nil, j.refused(gateway.KindNoKey, "the upstream refused every key that was tried", v)
+		return j.refused(gateway.KindNoKey, "the upstream refused every key that was tried", v)
 	case a.resp != nil:
-		return a, nil
+		return nil
+	case isTimeout(a.err):
+		return &gateway.Error{Kind: gateway.KindUpstreamTimeout, Message: fmt.Sprintf("%s did not answer in time", j.up.Adapter.Name), Cause: a.err}
 	}
-	var timeout interface{ Timeout() bool }
-	if errors.As(a.err, &timeout) && timeout.Timeout() || errors.Is(a.err, errSilent) {
-		return nil, &gateway.Error{Kind: gateway.KindUpstreamTimeout, Message: fmt.Sprintf("%s did not answer in time", j.up.Adapter.Name), Cause: a.err}
-	}
-	return nil, &gateway.Error{Kind: gateway.KindUpstream, Message: fmt.Sprintf("%s could not be reached or broke the connection", j.up.Adapter.Name), Cause: a.err}
+	return &gateway.Error{Kind: gateway.KindUpstream, Message: fmt.Sprintf("%s could not be reached or broke the connection", j.up.Adapter.Name), Cause: a.err}
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
 }
 
 // attempt sends the request with one key and judges what comes back. Unless
 // the answer is a good one, the lease is released.
 func (j *job) attempt(a *answer, lease pool.Lease, to *relay) {
 	began := j.f.opts.Now()
-	*a = answer{lease: lease, watch: newWatch(j.body.context(j.client))}
-	a.resp, a.err = j.up.Transport.RoundTrip(j.request(a.watch.ctx, lease.Bearer())) //nolint:bodyclose // answer.close does
-	switch {
-	case a.err != nil:
-		a.resp = nil
-		a.verdict = j.judgeError(a, a.err)
-	case a.resp.StatusCode >= 400:
-		j.readError(a)
-	default:
-		j.readFirst(a, to)
+	*a = answer{lease: lease, watch: newWatch(j.body.context(j.client), to.unblock)}
+	// The transport has a limit of its own, which begins when it has sent the
+	// request: an upstream may also not take it.
+	a.watch.start(j.f.opts.HeaderTimeout)
+	status := 0
+	resp, err := j.up.Transport.RoundTrip(j.request(a.watch.ctx, lease.Bearer())) //nolint:bodyclose // answer.close does
+	if err != nil {
+		j.fault(a, err)
+	} else {
+		a.resp, status = resp, resp.StatusCode
+		switch {
+		case status < 200:
+			j.fault(a, fmt.Errorf("status %d is no answer", status))
+		case status >= 400:
+			j.readError(a)
+		default:
+			j.readFirst(a, to)
+		}
 	}
 	now := j.f.opts.Now()
 	if a.verdict.OK {
 		a.lease.Settle(&a.verdict, now)
 	} else {
 		a.lease.Release(&a.verdict, now)
-	}
-	status := 0
-	if a.resp != nil {
-		status = a.resp.StatusCode
 	}
 	j.x.Record.Attempts = append(j.x.Record.Attempts, gateway.Attempt{
 		Key: lease.Key(), Status: status, Verdict: a.verdict, Duration: now.Sub(began),
@@ -187,13 +199,34 @@ func (j *job) request(ctx context.Context, bearer string) *http.Request {
 	return req.WithContext(ctx)
 }
 
-// judgeError blames whoever kept the answer from coming.
-func (j *job) judgeError(a *answer, err error) gateway.Verdict {
+// fault notes that no answer came, or none that is of use, and blames whoever
+// kept it from coming.
+func (j *job) fault(a *answer, err error) {
+	a.err = j.cause(a, err)
+	a.verdict = j.judgeError(a.err)
+	a.close()
+	a.resp = nil
+}
+
+func (j *job) judgeError(err error) gateway.Verdict {
 	if j.client.Err() != nil {
 		return gateway.Verdict{Scope: gateway.ScopeClient, Next: gateway.NextStop, Reason: "client closed the request"}
 	}
-	var timeout interface{ Timeout() bool }
-	return j.up.Adapter.JudgeError(err, errors.As(err, &timeout) && timeout.Timeout() || a.watch.fired())
+	return j.up.Adapter.JudgeError(err, isTimeout(err))
+}
+
+// cause names a silence as such: it shows as a cancelled request. While the
+// client is there nothing else may look like its leaving.
+func (j *job) cause(a *answer, err error) error {
+	switch {
+	case j.client.Err() != nil:
+		return err
+	case a.watch.fired():
+		return silence{}
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("broken off: %s", err.Error())
+	}
+	return err
 }
 
 // readError reads the beginning of an error's body and judges it.
@@ -214,47 +247,36 @@ func (j *job) readError(a *answer) {
 		a.watch.saw()
 	}
 	a.first = buf
-	if a.err != nil && !a.done && j.client.Err() != nil {
-		a.verdict = j.judgeError(a, a.err)
-		return
-	}
-	a.verdict = j.judge(a)
 	if a.done {
 		a.err = nil
 		a.close()
 	}
+	if a.err != nil {
+		if a.err = j.cause(a, a.err); j.client.Err() != nil {
+			a.verdict = j.judgeError(a.err)
+			return
+		}
+	}
+	a.verdict = j.judge(a)
 }
 
 // readFirst reads the first bytes of a good answer, so that an upstream that
-// breaks off at once can still be replaced. A stream's head is passed on soon
-// all the same, see relay.
+// breaks off at once, or begins with an error, can still be replaced.
 func (j *job) readFirst(a *answer, to *relay) {
-	contentType := a.resp.Header.Get("Content-Type")
-	a.stream = isStream(contentType)
+	a.stream = isStream(a.resp.Header.Get("Content-Type"))
 	a.watch.start(j.f.opts.StreamIdleTimeout)
-	to.expect(a)
-	n, err := 0, error(nil)
-	for n == 0 && err == nil {
-		n, err = a.resp.Body.Read(to.buf)
-	}
+	err := readBeginning(a, to)
 	to.hold()
-	a.watch.saw()
-	a.first = to.buf[:n]
-	if err != nil {
-		a.done = errors.Is(err, io.EOF)
-		if !a.done && (n == 0 || a.stream) && !to.begun() {
-			a.err = j.cause(a, err)
-			a.verdict = j.judgeError(a, a.err)
-			a.close()
-			a.resp = nil
+	a.done = errors.Is(err, io.EOF)
+	if err != nil && !a.done {
+		a.err = j.cause(a, err)
+	}
+	if !to.begun() {
+		if err := j.broken(a); err != nil {
+			j.fault(a, err)
 			return
 		}
-		if !a.done {
-			a.err = j.cause(a, err)
-		}
-	}
-	if payload, ok := j.errorIn(a); ok && !to.begun() {
-		if v, ok := j.up.Adapter.JudgeEvent(payload, j.f.opts.Now()); ok {
+		if v, ok := j.judgeBeginning(a); ok {
 			a.verdict = v
 			return
 		}
@@ -262,78 +284,71 @@ func (j *job) readFirst(a *answer, to *relay) {
 	a.verdict = j.judge(a)
 }
 
-// errorIn finds an error in the beginning of an answer whose status is good:
-// as a stream's first event, or as the whole of a JSON body.
-func (j *job) errorIn(a *answer) ([]byte, bool) {
-	if a.stream {
-		return usage.FirstEventError(j.x.Route.Dialect, true, a.first)
+// judgeBeginning finds an error under a good status: as a stream's first event,
+// or as the whole of a short JSON body.
+func (j *job) judgeBeginning(a *answer) (gateway.Verdict, bool) {
+	if a.resp.StatusCode >= 300 {
+		return gateway.Verdict{}, false
 	}
-	body := bytes.TrimLeft(a.first, " \t\r\n")
-	return body, bytes.HasPrefix(body, []byte(`{"error":`)) && json.Valid(body)
+	payload, ok := usage.FirstEventError(j.x.Route.Dialect, a.stream, a.first)
+	if !ok {
+		return gateway.Verdict{}, false
+	}
+	return j.up.Adapter.JudgeEvent(payload, j.f.opts.Now())
+}
+
+// readBeginning reads what is there, and a short answer of known length whole.
+// What the client is owed meanwhile it gets after a moment, see relay.
+func readBeginning(a *answer, to *relay) error {
+	want := 1
+	if length := a.resp.ContentLength; a.stream {
+		to.expect(a)
+	} else if length > 0 && length <= int64(len(to.buf)) {
+		want = int(length)
+	}
+	for n := 0; ; {
+		m, err := a.resp.Body.Read(to.buf[n:])
+		n += m
+		if m > 0 {
+			a.watch.saw()
+		}
+		to.keep(a, to.buf[:n])
+		if err != nil || n >= want || to.begun() {
+			return err
+		}
+		if n > 0 {
+			to.expect(a)
+		}
+	}
+}
+
+// broken tells why an answer of which the client has nothing is of no use:
+// it broke off before its first byte, or, where half of it is of no use
+// either, anywhere so far.
+func (j *job) broken(a *answer) error {
+	switch {
+	case a.err != nil && (len(a.first) == 0 || !a.stream):
+		return a.err
+	case a.done && len(a.first) == 0 && a.stream && a.resp.StatusCode < 300 && j.hasLastWord():
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+
+// hasLastWord reports whether streams of this address say when they are over.
+func (j *job) hasLastWord() bool {
+	var m usage.Meter
+	m.Reset(j.x.Route.Dialect, j.x.Route.Path, true)
+	return !m.Ended()
 }
 
 func (j *job) judge(a *answer) gateway.Verdict {
 	return j.up.Adapter.Judge(provider.Answer{Status: a.resp.StatusCode, Header: a.resp.Header, Body: a.first, Now: j.f.opts.Now()})
 }
 
-// cause names a silence as such: it shows as a cancelled read.
-func (j *job) cause(a *answer, err error) error {
-	if a.watch.fired() && j.client.Err() == nil {
-		return errSilent
-	}
-	return err
-}
-
 // isStream tells a stream of events by its content type.
 func isStream(contentType string) bool {
-	return strings.HasPrefix(contentType, "text/event-stream") || strings.HasPrefix(contentType, "application/x-ndjson")
-}
-
-// noKey explains to the client why there is no key for its first attempt.
-func (j *job) noKey(err error) error {
-	var e *pool.Exhausted
-	if !errors.As(err, &e) {
-		return err
-	}
-	name := j.up.Adapter.Name
-	out := &gateway.Error{Kind: gateway.KindNoKey, RetryAfter: e.RetryAfter}
-	switch e.Reason {
-	case pool.Empty:
-		out.Message = fmt.Sprintf("the %s pool has no keys: add some on the dashboard, with POST /admin/api-keys, or with `ollama-api-pool keys import FILE`", name)
-		if name != gateway.Ollama {
-			out.Message = fmt.Sprintf("the %s pool has no keys: add some on the dashboard, with POST /admin/api-keys?provider=%s, or with `ollama-api-pool keys import --provider %s FILE`", name, name, name)
-		}
-	case pool.AllResting:
-		out.Kind = gateway.KindRateLimited
-		out.Message = fmt.Sprintf("every %s key is out of quota; the first returns in %s", name, span(e.RetryAfter))
-	case pool.NoneForPlan:
-		out.Message = fmt.Sprintf("no usable %s key may use this model: their plans lack it", name)
-	case pool.BreakerOpen:
-		out.Message = fmt.Sprintf("%s is not answering; it is tried again every second", name)
-		if e.Refusal != "" {
-			out.Message = fmt.Sprintf("%s refuses every key (%s), so the fault is hardly with the keys; it is tried again every second", name, e.Refusal)
-		}
-	default:
-		out.Message = fmt.Sprintf("no %s key is usable now", name)
-		if e.RetryAfter > 0 {
-			out.Message += "; the first returns in " + span(e.RetryAfter)
-		}
-	}
-	return out
-}
-
-// refused explains that attempts were made and all met the same wall.
-func (j *job) refused(kind gateway.Kind, message string, v *gateway.Verdict) error {
-	wait, usable := j.up.Pool.SoonestReturn(j.f.opts.Now())
-	if usable {
-		wait = time.Second
-	}
-	return &gateway.Error{
-		Kind: kind, RetryAfter: wait,
-		Message: fmt.Sprintf("%s (last: %s)", message, v.Reason),
-	}
-}
-
-func span(d time.Duration) string {
-	return d.Round(time.Second).String()
+	media, _, _ := strings.Cut(contentType, ";")
+	media = strings.TrimSpace(media)
+	return strings.EqualFold(media, "text/event-stream") || strings.EqualFold(media, "application/x-ndjson")
 }

@@ -29,6 +29,8 @@ type payload struct {
 	data   []byte
 	pooled *bytes.Buffer
 	trace  *httptrace.ClientTrace // nil: not pooled, nothing to watch
+	lent   bool                   // a reader was given away
+	traced atomic.Bool            // the transport tells what it does
 	busy   atomic.Int32           // writes under way
 }
 
@@ -65,7 +67,7 @@ func readPayload(r *http.Request, limit int64) (*payload, error) {
 	}
 	p.pooled, p.data = buf, buf.Bytes()
 	p.trace = &httptrace.ClientTrace{
-		GotConn:      func(httptrace.GotConnInfo) { p.busy.Add(1) },
+		GotConn:      func(httptrace.GotConnInfo) { p.traced.Store(true); p.busy.Add(1) },
 		WroteRequest: func(httptrace.WroteRequestInfo) { p.busy.Add(-1) },
 	}
 	return p, nil
@@ -106,14 +108,17 @@ func (p *payload) reader() io.ReadCloser {
 	if len(p.data) == 0 {
 		return http.NoBody
 	}
+	p.lent = true
 	return io.NopCloser(bytes.NewReader(p.data))
 }
 
-// release gives the memory back. The payload must not be sent again.
+// release gives the memory back, unless somebody may still be reading it. The
+// payload must not be sent again.
 func (p *payload) release() {
 	buf := p.pooled
 	p.pooled, p.data = nil, nil
-	if buf != nil && p.busy.Load() == 0 && buf.Cap() <= largestPooled {
-		bodies.Put(buf)
+	if buf == nil || buf.Cap() > largestPooled || p.busy.Load() > 0 || p.lent && !p.traced.Load() {
+		return
 	}
+	bodies.Put(buf)
 }

@@ -19,15 +19,15 @@ import (
 type Upstream struct {
 	Adapter   *provider.Adapter
 	Pool      *pool.Pool
-	Transport http.RoundTripper // gives up by itself when no response header comes in time
+	Transport http.RoundTripper
 	Disabled  bool
 }
 
 // Options bound what one request may take.
 type Options struct {
 	MaxRetries        int           // attempts after the first
-	HeaderTimeout     time.Duration // how long the transport waits for a response header; no attempt begins after twice that
-	StreamIdleTimeout time.Duration // longest silence inside an answer
+	HeaderTimeout     time.Duration // how long an upstream may take until its response header; no attempt begins after twice that
+	StreamIdleTimeout time.Duration // longest silence inside an answer, and longest time for which a client may take nothing of it
 	MaxBodyBytes      int64
 	Now               func() time.Time
 	Pause             func(ctx context.Context, d time.Duration) error // waits; nil: a timer
@@ -51,16 +51,15 @@ func New(upstreams map[gateway.ProviderName]*Upstream, opts Options) *Forwarder 
 }
 
 // errClientGone ends a request that nobody waits for any more.
-var errClientGone = errors.New("the client went away")
+var errClientGone = &gateway.Error{Kind: gateway.KindInternal, Message: "the client went away", Cause: context.Canceled}
+
+// abandoned is the verdict on an attempt that a panic ended.
+var abandoned = gateway.Verdict{Scope: gateway.ScopeClient, Reason: "abandoned"}
 
 // Serve answers a request of the data plane from upstream. It is the last step
 // of the chain.
 func (f *Forwarder) Serve(w http.ResponseWriter, r *http.Request) error {
 	x := gateway.ExchangeFrom(r.Context())
-	up, err := f.upstream(x.Route.Provider)
-	if err != nil {
-		return err
-	}
 	body, err := readPayload(r, f.opts.MaxBodyBytes)
 	if err != nil {
 		return f.end(x, err)
@@ -68,14 +67,21 @@ func (f *Forwarder) Serve(w http.ResponseWriter, r *http.Request) error {
 	defer body.release()
 	x.Record.Counted = x.Principal != nil
 	x.Record.Model = modelName(body.data)
+	up, err := f.upstream(x.Route.Provider)
+	if err != nil {
+		return err
+	}
 	job := newJob(f, up, x, r, body)
 	to := newRelay(w, x, f.opts.Now)
 	defer to.close()
-	a, err := job.run(to)
-	if err != nil {
+	a := &answer{}
+	defer func() {
+		a.close()
+		a.lease.Release(&abandoned, f.opts.Now()) // as a rule that has been done
+	}()
+	if err := job.run(a, to); err != nil {
 		return f.end(x, err)
 	}
-	defer a.close()
 	return job.deliver(a, to)
 }
 
@@ -87,12 +93,10 @@ func (f *Forwarder) upstream(name gateway.ProviderName) (*Upstream, error) {
 	return up, nil
 }
 
-// end turns what stopped a request into what the surface answers.
+// end keeps account of a request that was stopped before it had an answer.
 func (f *Forwarder) end(x *gateway.Exchange, err error) error {
 	if errors.Is(err, errClientGone) {
 		x.Record.End = gateway.EndClientClosed
-		// Nobody reads what we would say; break the connection off.
-		return http.ErrAbortHandler
 	}
 	return err
 }

@@ -61,14 +61,11 @@ func (t *relay) close() {
 	t.array, t.buf = nil, nil
 }
 
-// expect lets a stream's head be sent by itself if its first event takes long.
+// expect lets what an answer has so far be sent by itself if more takes long.
 func (t *relay) expect(a *answer) {
-	if !a.stream {
-		return
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.head {
+	if t.head || t.awaiting == a {
 		return
 	}
 	t.awaiting = a
@@ -79,16 +76,28 @@ func (t *relay) expect(a *answer) {
 	t.timer.Reset(headGrace)
 }
 
+// keep notes the first bytes of an answer's body, for the timer to see.
+func (t *relay) keep(a *answer, first []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a.first = first
+}
+
 func (t *relay) sendAwaited() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.awaiting != nil && !t.head {
-		t.writeHead(t.awaiting)
-		_ = t.rc.Flush() // a client that is gone shows at the next write
+	a := t.awaiting
+	if a == nil || t.head {
+		return
 	}
+	t.writeHead(a)
+	// A client that is gone shows at the next write.
+	_ = t.write(a.first, false)
+	a.sent = len(a.first)
+	_ = t.rc.Flush()
 }
 
-// hold keeps the timer from sending a head from now on.
+// hold keeps the timer from sending anything from now on.
 func (t *relay) hold() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -96,6 +105,11 @@ func (t *relay) hold() {
 	if t.timer != nil {
 		t.timer.Stop()
 	}
+}
+
+// unblock ends a write that the client does not take.
+func (t *relay) unblock() {
+	_ = t.rc.SetWriteDeadline(time.Unix(1, 0)) // where there is none nobody waits for a socket
 }
 
 // begun reports whether the client has got something already.
@@ -109,7 +123,12 @@ func (t *relay) writeHead(a *answer) {
 	t.head = true
 	h := t.w.Header()
 	provider.CopyResponseHeaders(h, a.resp.Header)
-	if a.done && a.resp.ContentLength < 0 && !a.stream {
+	switch {
+	case a.stream:
+		// An event of ours must find room behind a stream that breaks, and the
+		// break must show.
+		delete(h, "Content-Length")
+	case a.done && a.resp.ContentLength < 0:
 		h["Content-Length"] = []string{strconv.Itoa(len(a.first))}
 	}
 	t.x.Record.Status = a.resp.StatusCode
@@ -138,20 +157,35 @@ func (t *relay) write(p []byte, flush bool) error {
 	return nil
 }
 
-// deliver passes an answer on to its end and keeps account of how it ended.
-// An error that is http.ErrAbortHandler asks for the connection to be broken.
+// betweenEvents reports whether what was written so far ends with a whole
+// event, or a whole line where each line is one.
+func (t *relay) betweenEvents() bool {
+	return t.tail[1] == '\n' && (t.tail[0] == '\n' || t.x.Route.Dialect == gateway.DialectOllama)
+}
+
+// deliver passes an answer on to its end and keeps account of how it ended. An
+// error says that it could not be completed.
 func (j *job) deliver(a *answer, to *relay) error {
 	j.body.release() // nothing will be sent again
 	if !to.begun() {
 		to.writeHead(a)
 	}
 	var meter *usage.Meter
+	lastWord := false // the stream's protocol has one
 	if good := a.resp.StatusCode < 300; good && a.resp.Header.Get("Content-Encoding") == "" {
 		meter, _ = meters.Get().(*usage.Meter)
 		defer meters.Put(meter)
 		meter.Reset(j.x.Route.Dialect, j.x.Route.Path, a.stream)
+		lastWord = !meter.Ended()
 	}
 	err := j.copy(a, to, meter)
+	if meter != nil {
+		meter.Finish()
+		j.x.Record.Usage = meter.Usage()
+		if lastWord && meter.Ended() && to.betweenEvents() && !errors.Is(err, errClientWrite) {
+			err = nil // all has been said, whoever closed the connection then
+		}
+	}
 	if err == nil {
 		j.copyTrailer(a, to)
 	}
@@ -163,13 +197,13 @@ var errClientWrite = errors.New("the client stopped reading")
 
 // copy moves the rest of the body. It returns nil at its proper end.
 func (j *job) copy(a *answer, to *relay, meter *usage.Meter) error {
-	flush := a.stream || a.resp.ContentLength < 0 && !a.done
-	piece, err := a.first, a.err
+	flush := !a.whole()
+	piece, sent, err := a.first, a.sent, a.err
 	if a.done {
 		err = io.EOF
 	}
 	buf := to.buf
-	if !a.done && a.resp.ContentLength > smallBuffer {
+	if flush && a.resp.ContentLength > smallBuffer {
 		array, _ := largeBuffers.Get().(*[largeBuffer]byte)
 		defer largeBuffers.Put(array)
 		buf = array[:]
@@ -179,9 +213,11 @@ func (j *job) copy(a *answer, to *relay, meter *usage.Meter) error {
 			if meter != nil {
 				meter.Write(piece)
 			}
-			if to.write(piece, flush) != nil {
+			a.watch.turn()
+			if to.write(piece[sent:], flush) != nil {
 				return errClientWrite
 			}
+			a.watch.turn()
 		}
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -191,8 +227,7 @@ func (j *job) copy(a *answer, to *relay, meter *usage.Meter) error {
 		}
 		var n int
 		n, err = a.resp.Body.Read(buf)
-		a.watch.saw()
-		piece = buf[:n]
+		piece, sent = buf[:n], 0
 	}
 }
 
@@ -206,30 +241,28 @@ func (j *job) copyTrailer(a *answer, to *relay) {
 // break to the client.
 func (j *job) finish(a *answer, to *relay, meter *usage.Meter, err error) error {
 	rec := &j.x.Record
-	complete := true
-	if meter != nil {
-		meter.Finish()
-		rec.Usage = meter.Usage()
-		complete = meter.Ended() || meter.Failed()
-	}
+	failed := meter != nil && meter.Failed()
+	complete := meter == nil || meter.Ended() || failed
 	v := a.verdict
 	var out error
 	switch {
 	case errors.Is(err, errClientWrite) || err != nil && j.client.Err() != nil:
 		rec.End = gateway.EndClientClosed
 		v = gateway.Verdict{Scope: gateway.ScopeClient, Reason: "client closed the request"}
-		out = http.ErrAbortHandler
+		out = errClientGone
 	case err != nil || !complete:
 		rec.End = gateway.EndCut
 		v = gateway.Verdict{Scope: gateway.ScopeProvider, Reason: "the answer broke off"}
 		if a.watch.fired() {
-			v.Reason = errSilent.Error()
+			v.Reason = silence{}.Error()
 		}
-		j.showBreak(a, to, v.Reason)
-		out = http.ErrAbortHandler
+		if !failed { // else the upstream has said so itself
+			j.showBreak(a, to, v.Reason)
+		}
+		out = &gateway.Error{Kind: gateway.KindUpstream, Message: "the upstream's answer broke off", Cause: err}
 	case !v.OK && a.resp.StatusCode < 300:
 		rec.End = gateway.EndCut // an error under a good status
-	case meter != nil && meter.Failed():
+	case failed:
 		rec.End = gateway.EndCut
 		v = gateway.Verdict{Scope: gateway.ScopeProvider, Reason: "an error came inside the stream"}
 		if payload := meter.ErrorEvent(); len(payload) > 0 {
@@ -239,6 +272,9 @@ func (j *job) finish(a *answer, to *relay, meter *usage.Meter, err error) error 
 		}
 	}
 	a.lease.Release(&v, j.f.opts.Now())
+	if n := len(rec.Attempts); v.Reason != "" {
+		rec.Attempts[n-1].Verdict = v
+	}
 	return out
 }
 

@@ -2,37 +2,43 @@ package forward
 
 import (
 	"context"
-	"errors"
 	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// errSilent means that an answer stopped coming.
-var errSilent = errors.New("the upstream fell silent")
+// silence says that an answer, or the rest of it, did not come in time.
+type silence struct{}
+
+func (silence) Error() string { return "the upstream fell silent" }
+
+// Timeout makes it a timeout as those of package net are.
+func (silence) Timeout() bool { return true }
 
 // looks is how often a watch looks during the longest allowed silence.
 const looks = 4
 
-// watch breaks off an attempt whose answer has been silent for too long. It
+// watch breaks off an attempt in which nothing has moved for too long. It
 // looks a few times per allowed silence instead of being wound up at every
-// read, so a silence is noticed at most a quarter late.
+// read, so a silence is noticed at most a quarter late. What it finds is the
+// upstream's fault unless the client is the one that is waited for.
 type watch struct {
-	ctx    context.Context // of the attempt; ends with it
-	cancel context.CancelFunc
-	reads  atomic.Uint32
-	dead   atomic.Bool
+	ctx     context.Context // of the attempt; ends with it
+	cancel  context.CancelFunc
+	unblock func()        // ends a write that the client does not take
+	moves   atomic.Uint32 // odd: the client has to take a piece
+	dead    atomic.Bool
 
 	mu    sync.Mutex // guards what follows, which the timer's goroutine shares
 	timer *time.Timer
 	every time.Duration
-	seen  uint32 // reads at the last look
-	quiet int    // looks without a read
+	seen  uint32 // moves at the last look
+	quiet int    // looks without a move
 }
 
-func newWatch(parent context.Context) *watch {
-	w := &watch{}
+func newWatch(parent context.Context, unblock func()) *watch {
+	w := &watch{unblock: unblock}
 	w.ctx, w.cancel = context.WithCancel(parent)
 	return w
 }
@@ -41,7 +47,7 @@ func newWatch(parent context.Context) *watch {
 func (w *watch) start(limit time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.every, w.quiet = limit/looks, 0
+	w.every, w.quiet, w.seen = limit/looks, 0, w.moves.Load()
 	if w.timer == nil {
 		w.timer = time.AfterFunc(math.MaxInt64, w.look)
 	}
@@ -54,26 +60,35 @@ func (w *watch) look() {
 	if w.ctx.Err() != nil {
 		return
 	}
-	if n := w.reads.Load(); n == w.seen {
+	n := w.moves.Load()
+	if n == w.seen {
 		w.quiet++
 	} else {
 		w.seen, w.quiet = n, 0
 	}
-	if w.quiet >= looks {
-		w.dead.Store(true)
-		w.cancel()
+	if w.quiet < looks {
+		w.timer.Reset(w.every)
 		return
 	}
-	w.timer.Reset(w.every)
+	if n%2 == 1 {
+		w.unblock()
+	} else {
+		w.dead.Store(true)
+	}
+	w.cancel()
 }
 
-// saw notes that something came.
-func (w *watch) saw() { w.reads.Add(1) }
+// saw notes that the upstream sent something.
+func (w *watch) saw() { w.moves.Add(2) }
 
-// fired reports whether the attempt was broken off for its silence.
+// turn notes that a piece goes to the client, and, called again, that the
+// client has taken it.
+func (w *watch) turn() { w.moves.Add(1) }
+
+// fired reports whether the attempt was broken off for the upstream's silence.
 func (w *watch) fired() bool { return w.dead.Load() }
 
-// stop ends the attempt.
+// stop ends the attempt. Nothing is unblocked after it.
 func (w *watch) stop() {
 	w.cancel()
 	w.mu.Lock()
