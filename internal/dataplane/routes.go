@@ -141,7 +141,7 @@ func (t *Routes) match(method, path string, route *gateway.Route) error {
 	if known != "" {
 		return allow(method, known)
 	}
-	return gateway.Errorf(gateway.KindNotFound, "no such address: %s", gateway.Clip(path, 200))
+	return gateway.Errorf(gateway.KindNotFound, "no such address: %s", gateway.Clip(strike(path), 200))
 }
 
 func (a *address) accepts(method string) bool {
@@ -159,6 +159,37 @@ func allow(method, known string) error {
 	}
 	return &gateway.Error{Kind: gateway.KindMethod, Allow: methods, Message: "method " + gateway.Clip(method, 20) + " is not allowed here: use " + known}
 }
+
+// strike takes out of a path what may be a token: what stands behind /t/,
+// wherever that is, and what begins as tokens do. A client with a wrong base
+// address must not find its token in a log.
+func strike(path string) string {
+	if !strings.Contains(path, "/t/") && !strings.Contains(path, "sk-") && !strings.Contains(path, "%") {
+		return path
+	}
+	parts := strings.Split(path, "/")
+	for i, part := range parts {
+		if part != "" && (i > 0 && parts[i-1] == "t" || holdsToken(part)) {
+			parts[i] = struck
+		}
+	}
+	return strings.Join(parts, "/")
+}
+
+// struck stands where a token was.
+const struck = "***"
+
+// holdsToken finds sk- at the beginning of a word.
+func holdsToken(part string) bool {
+	plain, err := url.PathUnescape(part)
+	if err != nil {
+		return true
+	}
+	i := strings.Index(plain, "sk-")
+	return i == 0 || i > 0 && !isLetter(plain[i-1])
+}
+
+func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 
 // dialectOf says in which form errors at an address are worded.
 func dialectOf(path string) gateway.Dialect {

@@ -33,8 +33,9 @@ func (s *Surface) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &gateway.Exchange{ClientIP: s.Clients.IP(r)}
 	x.Record.StartedAt = s.Now()
 	x.Path, x.PathToken, x.Route, x.Refusal = s.Routes.Resolve(r.Method, r.URL.EscapedPath())
+	x.Path = strike(x.Path)
 	if x.PathToken != "" {
-		x.Path = "/t/***" + x.Path
+		x.Path = "/t/" + struck + x.Path
 		if !s.TokenInPath {
 			x.Refusal = gateway.Errorf(gateway.KindNotFound, "no such address: tokens in the path are switched off (TOKEN_IN_PATH)")
 		}
@@ -57,11 +58,13 @@ func Admit(next httpkit.Handler) httpkit.Handler {
 	}
 }
 
-// Count is the step that keeps the status of errors made here in the record.
+// Count is the step that keeps the status of errors made here in the record. A
+// client that has gone sees none.
 func Count(next httpkit.Handler) httpkit.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		err := next(w, r)
-		if x := gateway.ExchangeFrom(r.Context()); err != nil && x.Record.Status == 0 {
+		x := gateway.ExchangeFrom(r.Context())
+		if err != nil && x.Record.Status == 0 && x.Record.End != gateway.EndClientClosed {
 			x.Record.Status = httpkit.ErrorStatus(gateway.AsError(err).Kind)
 		}
 		return err
