@@ -1,7 +1,9 @@
 package cache
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -34,28 +36,33 @@ func entry(id string, created int64, owner string, more map[string]json.RawMessa
 	return e
 }
 
+// errNoList says that an answer holds no list.
+var errNoList = errors.New("there is no list in it")
+
 // readTags reads Ollama's list (https://docs.ollama.com/api/tags).
 func readTags(body []byte) ([]map[string]any, error) {
 	var tags struct {
-		Models []struct {
-			Name       string    `json:"name"`
-			Model      string    `json:"model"`
-			ModifiedAt time.Time `json:"modified_at"`
+		Models *[]struct {
+			Name       string          `json:"name"`
+			Model      string          `json:"model"`
+			ModifiedAt json.RawMessage `json:"modified_at"`
 		} `json:"models"`
 	}
 	if err := json.Unmarshal(body, &tags); err != nil {
 		return nil, err
 	}
-	out := make([]map[string]any, 0, len(tags.Models))
-	for _, t := range tags.Models {
-		id := t.Name
-		if id == "" {
-			id = t.Model
-		}
+	if tags.Models == nil {
+		return nil, errNoList
+	}
+	out := make([]map[string]any, 0, len(*tags.Models))
+	for _, t := range *tags.Models {
+		id := cmp.Or(t.Name, t.Model)
 		if id == "" {
 			continue
 		}
-		out = append(out, entry(id, max(t.ModifiedAt.Unix(), 0), "ollama", nil))
+		var modified time.Time // without one it is long ago
+		_ = json.Unmarshal(t.ModifiedAt, &modified)
+		out = append(out, entry(id, max(modified.Unix(), 0), "ollama", nil))
 	}
 	return out, nil
 }
@@ -63,13 +70,16 @@ func readTags(body []byte) ([]map[string]any, error) {
 // readModels reads a list that is in OpenAI's form already.
 func readModels(body []byte) ([]map[string]any, error) {
 	var list struct {
-		Data []map[string]json.RawMessage `json:"data"`
+		Data *[]map[string]json.RawMessage `json:"data"`
 	}
 	if err := json.Unmarshal(body, &list); err != nil {
 		return nil, err
 	}
-	out := make([]map[string]any, 0, len(list.Data))
-	for _, m := range list.Data {
+	if list.Data == nil {
+		return nil, errNoList
+	}
+	out := make([]map[string]any, 0, len(*list.Data))
+	for _, m := range *list.Data {
 		var id string
 		if json.Unmarshal(m["id"], &id) != nil || id == "" {
 			continue
@@ -77,6 +87,26 @@ func readModels(body []byte) ([]map[string]any, error) {
 		out = append(out, entry(id, 0, "openrouter", m))
 	}
 	return out, nil
+}
+
+// worthKeeping reports whether a page is a good answer to whoever asks next:
+// no error, and something that can be read. That the upstream does not know
+// what is answered here is worth knowing too.
+func (p *page) worthKeeping(key listKey) bool {
+	if localPath(key.path) {
+		return p.status == http.StatusNotFound || p.isJSON()
+	}
+	if p.status != http.StatusOK {
+		return false
+	}
+	_, err := p.list(key.provider)
+	return err == nil
+}
+
+// isJSON reports whether the upstream knew what it was asked: a web page with
+// status 200 is no version.
+func (p *page) isJSON() bool {
+	return p.status == http.StatusOK && json.Valid(p.body)
 }
 
 // list makes OpenAI's form of a page, once.
@@ -144,12 +174,16 @@ func (p *page) writeRaw(w http.ResponseWriter, x *gateway.Exchange) error {
 // Ollama's own tools compare it with what they need.
 const localVersion = "0.17.4"
 
+const runningPath = "/api/ps"
+
+func localPath(path string) bool { return path == runningPath || path == "/api/version" }
+
 // writeLocal passes on what the upstream knows and makes up for what it does not.
 func (p *page) writeLocal(w http.ResponseWriter, x *gateway.Exchange) error {
-	if p.status == http.StatusOK {
+	switch {
+	case p.isJSON():
 		return p.writeRaw(w, x)
-	}
-	if x.Route.Path == "/api/ps" {
+	case x.Route.Path == runningPath:
 		return writeJSON(w, x, []byte(`{"models":[]}`))
 	}
 	return writeJSON(w, x, []byte(`{"version":"`+localVersion+`"}`))

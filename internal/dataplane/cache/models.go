@@ -61,7 +61,7 @@ func NewModels(ttl time.Duration, now func() time.Time) *Models {
 }
 
 // errGone says that the client went away while it waited.
-var errGone = &gateway.Error{Kind: gateway.KindInternal, Message: "the client went away", Cause: http.ErrAbortHandler}
+var errGone = &gateway.Error{Kind: gateway.KindInternal, Message: "the client went away", Cause: context.Canceled}
 
 // Serve is the step: it answers questions about models and lets others pass.
 func (m *Models) Serve(next httpkit.Handler) httpkit.Handler {
@@ -86,19 +86,25 @@ func (m *Models) Serve(next httpkit.Handler) httpkit.Handler {
 func (m *Models) answer(w http.ResponseWriter, r *http.Request, x *gateway.Exchange, next httpkit.Handler,
 	write func(*page, http.ResponseWriter, *gateway.Exchange) error,
 ) error {
-	local := x.Route.Service == gateway.ServiceLocal
-	x.Route.Path = listPath(x)
-	p, how, err := m.page(r, x, next)
-	if err != nil {
-		if local && !isGone(err) {
-			p, err = &page{status: http.StatusNotFound}, nil
-		} else {
-			return err
-		}
-	}
-	w.Header()["X-Cache"] = []string{how}
 	x.Record.Counted = x.Principal != nil
+	x.Route.Path = listPath(x)
+	p, how, err := m.page(w, r, x, next)
+	x.Record.Status = 0 // what was asked upstream is not yet what the client sees
+	if how != "" {
+		w.Header()["X-Cache"] = []string{how}
+	}
+	switch {
+	case err == nil:
+	case x.Route.Service == gateway.ServiceLocal && !isGone(err) && gateway.AsError(err).Kind != gateway.KindProviderDisabled:
+		p = &page{status: http.StatusNotFound}
+	case isGone(err):
+		return err
+	default:
+		x.Record.End = gateway.EndDone // the client gets the error whole
+		return err
+	}
 	x.Record.End = gateway.EndDone
+	x.Record.FirstByte = m.now().Sub(x.Record.StartedAt)
 	return write(p, w, x)
 }
 
@@ -120,9 +126,9 @@ const (
 	bypass = "BYPASS"
 )
 
-func (m *Models) page(r *http.Request, x *gateway.Exchange, next httpkit.Handler) (*page, string, error) {
-	if r.URL.RawQuery != "" { // a question of the client's own wording is not kept
-		p, err := ask(r, next)
+func (m *Models) page(w http.ResponseWriter, r *http.Request, x *gateway.Exchange, next httpkit.Handler) (*page, string, error) {
+	if r.URL.RawQuery != "" && !madeHere(x) { // a question of the client's own wording is not kept
+		p, err := ask(w, r, next, r.URL.RawQuery)
 		return p, bypass, err
 	}
 	key := listKey{x.Route.Provider, x.Route.Path}
@@ -132,7 +138,7 @@ func (m *Models) page(r *http.Request, x *gateway.Exchange, next httpkit.Handler
 		case p != nil:
 			return p, hit, nil
 		case mine:
-			m.fly(key, f, r, next)
+			m.fly(key, f, w, r, next)
 			return f.page, miss, f.err
 		}
 		select {
@@ -145,6 +151,12 @@ func (m *Models) page(r *http.Request, x *gateway.Exchange, next httpkit.Handler
 			return nil, "", errGone
 		}
 	}
+}
+
+// madeHere reports whether an answer is built from a list that takes no
+// questions, so that the client's query means nothing.
+func madeHere(x *gateway.Exchange) bool {
+	return x.Route.Provider == gateway.Ollama && x.Route.Service != gateway.ServiceTags
 }
 
 // look finds a fresh page, or the question under way, or begins one.
@@ -167,51 +179,84 @@ func (m *Models) look(key listKey) (p *page, f *flight, mine bool) {
 }
 
 // fly asks upstream on behalf of all who wait.
-func (m *Models) fly(key listKey, f *flight, r *http.Request, next httpkit.Handler) {
+func (m *Models) fly(key listKey, f *flight, w http.ResponseWriter, r *http.Request, next httpkit.Handler) {
+	keep := false
 	defer func() { // also when a step below panics: the others must not wait for ever
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		e := m.entries[key]
 		e.flight = nil
-		if f.page != nil && f.page.status == http.StatusOK {
+		if keep {
 			e.page, e.expires = f.page, m.now().Add(m.ttl)
 		}
 		close(f.done)
 	}()
-	f.page, f.err = ask(r, next)
+	f.page, f.err = ask(w, r, next, "")
 	f.abandoned = f.err != nil && (isGone(f.err) || r.Context().Err() != nil)
+	keep = f.err == nil && f.page.worthKeeping(key)
 }
 
-func isGone(err error) bool {
-	return errors.Is(err, http.ErrAbortHandler) || errors.Is(err, context.Canceled)
-}
+func isGone(err error) bool { return errors.Is(err, context.Canceled) }
 
 // ask sends the question through the rest of the chain and keeps the answer.
-func ask(r *http.Request, next httpkit.Handler) (*page, error) {
+// It is asked in the same words for everybody; w, the asking client's, gets
+// only what concerns this one request.
+func ask(w http.ResponseWriter, r *http.Request, next httpkit.Handler, query string) (*page, error) {
 	q := *r
-	q.Method = http.MethodGet
+	u := *r.URL
+	u.RawQuery = query
+	q.Method, q.URL = http.MethodGet, &u
 	q.Body, q.ContentLength = http.NoBody, 0
+	q.Header = http.Header{"Accept": acceptJSON}
+	if agent := r.Header["User-Agent"]; len(agent) > 0 {
+		q.Header["User-Agent"] = agent
+	}
 	rec := &recorder{header: http.Header{}, status: http.StatusOK}
-	if err := next(rec, &q); err != nil {
-		if errors.Is(err, http.ErrAbortHandler) && r.Context().Err() == nil {
-			return nil, gateway.Errorf(gateway.KindUpstream, "the upstream's model list broke off")
-		}
+	err := next(rec, &q)
+	if id := rec.header[upstreamRequestID]; len(id) > 0 {
+		w.Header()[upstreamRequestID] = id
+	}
+	switch {
+	case rec.full:
+		return nil, gateway.Errorf(gateway.KindUpstream, "the upstream's model list is larger than %d bytes", maxPage)
+	case err != nil:
 		return nil, err
+	}
+	for _, name := range [...]string{upstreamRequestID, "Age", "Date", "Set-Cookie", "X-Cache"} {
+		delete(rec.header, name)
 	}
 	return &page{status: rec.status, header: rec.header, body: rec.body.Bytes()}, nil
 }
+
+var acceptJSON = []string{"application/json"}
+
+const upstreamRequestID = "X-Upstream-Request-Id"
+
+// maxPage bounds what is kept in memory of one answer: hundred times the
+// largest list there is.
+const maxPage = 64 << 20
+
+var errPageFull = errors.New("the answer is too large to be kept")
 
 // recorder is a ResponseWriter that keeps what is written.
 type recorder struct {
 	header http.Header
 	status int
 	body   bytes.Buffer
+	full   bool // more came than is kept
 }
 
-func (r *recorder) Header() http.Header         { return r.header }
-func (r *recorder) WriteHeader(status int)      { r.status = status }
-func (r *recorder) Write(p []byte) (int, error) { return r.body.Write(p) }
-func (r *recorder) Flush()                      {}
+func (r *recorder) Header() http.Header    { return r.header }
+func (r *recorder) WriteHeader(status int) { r.status = status }
+func (r *recorder) Flush()                 {}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	if r.body.Len()+len(p) > maxPage {
+		r.full = true
+		return 0, errPageFull
+	}
+	return r.body.Write(p)
+}
 
 // Clear forgets every list and returns how many there were.
 func (m *Models) Clear() int {
