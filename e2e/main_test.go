@@ -1,0 +1,93 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// program is the path of the program under test.
+var program string
+
+// TestMain builds the program once, and begins to build the ollama command for
+// the tests that need it. The program has the race detector in it where the
+// tests have.
+func TestMain(m *testing.M) {
+	code, err := runAll(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func runAll(m *testing.M) (code int, err error) {
+	dir, err := os.MkdirTemp("", "ollama-api-pool-e2e-")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	program = filepath.Join(dir, "ollama-api-pool")
+	args := []string{"build", "-buildvcs=false", "-ldflags", "-X ollama-api-pool/internal/cli.version=" + builtVersion, "-o", program}
+	if raceDetector {
+		args = append(args, "-race")
+	}
+	if err := goCommand("..", append(args, "./cmd/ollama-api-pool")...); err != nil {
+		return 0, err
+	}
+	ollama.begin(dir)
+	defer ollama.wait()
+	return m.Run(), nil
+}
+
+// builtVersion is what the program under test calls itself.
+const builtVersion = "v0.0.0-e2e"
+
+// goCommand runs the go command in a folder of the tree.
+func goCommand(dir string, args ...string) error {
+	_, err := goOutput(dir, nil, args...)
+	return err
+}
+
+func goOutput(dir string, env []string, args ...string) ([]byte, error) {
+	tool := os.Getenv("GO")
+	if tool == "" {
+		tool = "go"
+	}
+	var out, errs bytes.Buffer
+	cmd := exec.Command(tool, args...) //nolint:noctx // go test's own time limit ends it
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, append(os.Environ(), env...), &out, &errs
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("go %s in %s: %w\n%s%s", args[0], dir, err, out.Bytes(), errs.Bytes())
+	}
+	return out.Bytes(), nil
+}
+
+// patience is how long anything may take that should happen at once; a busy
+// machine gets time, a broken program an end.
+const patience = 30 * time.Second
+
+// await waits until a condition holds.
+func await(tb testing.TB, what string, holds func() bool) {
+	tb.Helper()
+	awaitWithin(tb, patience, what, holds)
+}
+
+func awaitWithin(tb testing.TB, within time.Duration, what string, holds func() bool) {
+	tb.Helper()
+	deadline := time.NewTimer(within)
+	defer deadline.Stop()
+	again := time.NewTicker(2 * time.Millisecond)
+	defer again.Stop()
+	for !holds() {
+		select {
+		case <-deadline.C:
+			tb.Fatalf("after %v still no %s", within, what)
+		case <-again.C:
+		}
+	}
+}
