@@ -1,25 +1,25 @@
 package pool
 
-import "strings"
+import "hash/maphash"
 
 // The keys of one account form a ring, so that what befalls the account reaches
-// all of them without a look at the others.
+// all of them without a look at the others. An account is known by a 64-bit
+// number of its name: of a million accounts two share one in one of ten million
+// pools.
 
-func (p *Pool) joinAccount(slot int32, account string) {
+func (p *Pool) joinAccount(slot int32, name string) {
 	e := &p.keys[slot]
 	e.accNext, e.accPrev = slot, slot
-	if account == "" {
+	if name == "" {
 		return
 	}
-	first, ok := p.accounts[account]
+	e.account = max(1, maphash.String(p.seed, name)) // 0 stands for none
+	first, ok := p.accounts[e.account]
 	if !ok {
-		account = strings.Clone(account)
-		p.accounts[account] = slot
-		e.account = account
+		p.accounts[e.account] = slot
 		return
 	}
 	f := &p.keys[first]
-	e.account = f.account
 	e.accNext, e.accPrev = first, f.accPrev
 	p.keys[f.accPrev].accNext = slot
 	f.accPrev = slot
@@ -27,7 +27,7 @@ func (p *Pool) joinAccount(slot int32, account string) {
 
 func (p *Pool) leaveAccount(slot int32) {
 	e := &p.keys[slot]
-	if e.account == "" {
+	if e.account == 0 {
 		return
 	}
 	if e.accNext == slot {

@@ -14,9 +14,7 @@ type appointment struct {
 }
 
 func (a *agenda) grow(n int) {
-	for len(a.pos) < n {
-		a.pos = append(a.pos, none)
-	}
+	a.pos = growSlots(a.pos, n)
 }
 
 // first returns the earliest appointment's time, 0 if there is none.

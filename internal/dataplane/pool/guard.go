@@ -32,14 +32,14 @@ const (
 // suspect is an account that was refused lately. One account speaks once,
 // however many of its keys are refused.
 type suspect struct {
-	account string
+	account uint64
 	key     uint64 // tells keys without an account apart
 	at      int64
 	weight  int
 }
 
 func (s *suspect) is(o *suspect) bool {
-	return s.account == o.account && (s.account != "" || s.key == o.key)
+	return s.account == o.account && (s.account != 0 || s.key == o.key)
 }
 
 // mark is what a refusal did to a key: the state that the key had before.
@@ -153,7 +153,7 @@ func (p *Pool) takeBack(now int64) {
 
 // proven reports whether the key has served lately and was not refused since.
 func (e *entry) proven(now int64) bool {
-	return e.provenAt != 0 && now-e.provenAt <= int64(provenFor) && e.marks.consecutive == 0
+	return e.lastOK != 0 && now-e.lastOK <= int64(provenFor) && e.marks.consecutive == 0
 }
 
 // weight is how loudly a key's refusal speaks for an outage.

@@ -114,7 +114,7 @@ func (p *Pool) apply(l *Lease, v *gateway.Verdict, now int64) {
 		}
 	default:
 		if v.OK {
-			e.provenAt, e.excused = now, 0
+			e.excused = 0
 			p.guard.accepted = l.slot
 			if fresh {
 				p.applySuccess(l.slot, e)

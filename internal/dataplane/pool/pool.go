@@ -7,6 +7,7 @@ package pool
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"hash/maphash"
 	"slices"
 	"sync"
 	"time"
@@ -33,7 +34,8 @@ type Pool struct {
 	keys     []entry    // by slot
 	free     []int32    // slots without a key
 	byID     map[uint64]int32
-	accounts map[string]int32 // account -> one of its slots
+	accounts map[uint64]int32 // account -> one of its slots
+	seed     maphash.Seed     // of the accounts' numbers
 	main     rotation
 	models   map[string]*restricted // models that some keys may not use
 	returns  agenda                 // when keys that are out come back
@@ -59,29 +61,29 @@ type marks struct {
 	restStep                               uint8
 }
 
-// entry is one key. What a pick reads stands in its first 32 bytes, so that it
-// touches one line of the processor's cache.
+// entry is one key. What a pick reads stands in its first 32 bytes, and its
+// size is a multiple of that, so that a pick touches one line of the
+// processor's cache.
 type entry struct {
 	bearer           string // the Authorization header's value, ready made
 	id               uint64
 	gen              uint32
 	status           status
 	live             bool
-	excused          uint8 // how often it was let off as one of many since it served
 	careful          bool  // a pick has to look further: the key's life ends, or it comes from a rest of unknown length
+	excused          uint8 // how often it was let off as one of many since it served
 	marks            marks
-	account          string
+	account          uint64 // 0: none
 	expiresAt        int64
 	changed          uint64 // Pool.seq of its latest change of state
 	accNext, accPrev int32  // ring of the account's keys
 	probe            uint32 // the probe that is under way with it, see beginProbe; 0: none
 	heldBy           uint32 // the probe whose end it waits for; 0: none
 	total, ok, bad   int32  // attempts not yet written down
-	lastUsed         int64
-	lastOK, lastBad  int64
-	provenAt         int64 // when it was known to serve, 0 for never
 	stateDirty       bool
 	countsDirty      bool
+	lastUsed         int64
+	lastOK, lastBad  int64
 }
 
 type status uint8
@@ -112,7 +114,8 @@ func New(provider gateway.ProviderName, s Settings) *Pool {
 		provider: provider,
 		settings: s,
 		byID:     map[uint64]int32{},
-		accounts: map[string]int32{},
+		accounts: map[uint64]int32{},
+		seed:     maphash.MakeSeed(),
 		main:     newRotation(0),
 		models:   map[string]*restricted{},
 		breaker:  breaker{reserve: retryReserve},
@@ -140,7 +143,7 @@ func (p *Pool) Put(k gateway.Key, now time.Time) bool {
 		gen:       e.gen + 1,
 		expiresAt: nano(k.ExpiresAt),
 		marks:     marksOf(k.State),
-		provenAt:  nano(k.Counts.LastSuccess),
+		lastOK:    nano(k.Counts.LastSuccess),
 		live:      true,
 		status:    statusKinds, // none yet
 	}
@@ -158,13 +161,7 @@ func (p *Pool) newSlot() int32 {
 	}
 	p.keys = append(p.keys, entry{})
 	n := len(p.keys)
-	p.main.grow(n)
-	p.returns.grow(n)
-	p.changes.grow(n)
-	for _, m := range p.models {
-		m.rotation.grow(n)
-		m.ends.grow(n)
-	}
+	p.makeRoom(n)
 	return int32(n - 1) //nolint:gosec // a pool of two billion keys does not fit in memory
 }
 
@@ -173,10 +170,22 @@ func (p *Pool) newSlot() int32 {
 func (p *Pool) Grow(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if want := len(p.keys) + n; want > cap(p.keys) {
-		keys := make([]entry, len(p.keys), want)
-		copy(keys, p.keys)
-		p.keys = keys
+	if n <= cap(p.keys)-len(p.keys) {
+		return
+	}
+	n += len(p.keys)
+	p.keys = append(make([]entry, 0, n), p.keys...)
+	p.makeRoom(n)
+}
+
+// makeRoom prepares everything that is kept by slot for n slots.
+func (p *Pool) makeRoom(n int) {
+	p.main.grow(n)
+	p.returns.grow(n)
+	p.changes.grow(n)
+	for _, m := range p.models {
+		m.rotation.grow(n)
+		m.ends.grow(n)
 	}
 }
 

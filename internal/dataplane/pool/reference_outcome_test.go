@@ -26,6 +26,7 @@ func (r *reference) count(l *refLease, v *gateway.Verdict) {
 	case v.Scope == gateway.ScopeClient:
 	case v.OK:
 		c.Success++
+		l.key.provenAt = r.now
 	default:
 		c.Failure++
 	}
@@ -71,7 +72,7 @@ func (r *reference) learn(l *refLease, v *gateway.Verdict) {
 			k.refused[l.model] = r.now.Add(v.For)
 		}
 	case v.OK:
-		k.provenAt, k.excused, r.accepted = r.now, 0, k
+		k.excused, r.accepted = 0, k
 		if fresh {
 			r.succeed(k)
 		}

@@ -1,5 +1,7 @@
 package pool
 
+import "slices"
+
 // none marks the absence of a slot.
 const none int32 = -1
 
@@ -30,9 +32,7 @@ func newRotation(slots int) rotation {
 
 // grow makes room for slots 0 to n-1.
 func (r *rotation) grow(n int) {
-	for len(r.place) < n {
-		r.place = append(r.place, none)
-	}
+	r.place = growSlots(r.place, n)
 	if len(r.queue) >= 2*n {
 		return
 	}
@@ -42,6 +42,15 @@ func (r *rotation) grow(n int) {
 		queue = append(queue, slot)
 	})
 	r.queue, r.head, r.size = queue[:cap(queue)], 0, r.n
+}
+
+// growSlots extends a list by slot to at least n places, all empty.
+func growSlots(list []int32, n int) []int32 {
+	list = slices.Grow(list, max(0, n-len(list)))
+	for len(list) < n {
+		list = append(list, none)
+	}
+	return list
 }
 
 // pack closes the gaps.
