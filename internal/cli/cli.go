@@ -62,6 +62,7 @@ type program struct {
 	name       string // as it was called, for texts to be pasted
 	environ    []string
 	configFile string
+	server     string // of --server
 }
 
 // Run carries out one command line; args[0] is the program's name. It returns

@@ -25,6 +25,11 @@ const (
 	WindowMonth                 // the first, 00:00
 )
 
+var windowNames = [...]string{"", "hour", "session of five hours", "day", "week", "month"}
+
+// String names the window for documentation, "" for none.
+func (w Window) String() string { return windowNames[w] }
+
 const sessionSeconds = 18_000
 
 // end gives the end of the window that now is in, after now; zero for none.

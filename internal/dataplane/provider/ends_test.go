@@ -19,6 +19,14 @@ func parseTime(t *testing.T, s string) time.Time {
 	return at
 }
 
+func TestWindowNames(t *testing.T) {
+	for w, want := range map[Window]string{NoWindow: "", WindowHour: "hour", WindowSession: "session of five hours", WindowMonth: "month"} {
+		if got := w.String(); got != want {
+			t.Errorf("window %d is called %q, want %q", w, got, want)
+		}
+	}
+}
+
 func TestWindowEnd(t *testing.T) {
 	f := func(w Window, at, want string) {
 		t.Helper()

@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ollama-api-pool/internal/gateway"
+)
+
+func (p *program) keysCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "keys",
+		Short: "Import and list the upstream keys of the pool",
+		Long: `Keys are the credentials of upstream accounts. Requests are spread over them.
+
+These commands work on the instance of DATA_DIR, whether it runs or not, and
+with --server on one that runs elsewhere.`,
+	}
+	p.serverFlag(cmd)
+	return group(cmd, p.keysImportCommand(), p.keysListCommand())
+}
+
+// sortable are the orders in which keys can be listed.
+var sortable = []string{"username", "created_at", "expires_at", "status", "consecutive_failures", "last_used"}
+
+const standardLimit = 50
+
+// keysList is one call of 'keys list'.
+type keysList struct {
+	provider, status, search, sort string
+	limit                          int
+	json                           bool
+}
+
+func (p *program) keysListCommand() *cobra.Command {
+	var o keysList
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List keys with their state, masked",
+		Long: `List shows the keys of a provider with their state: active; resting (its account
+is out of quota until a time); failed or disabled (refused by the upstream, or
+taken out by hand); expired.`,
+		Example: `  ollama-api-pool keys list
+  ollama-api-pool keys list --status resting
+  ollama-api-pool keys list --provider openrouter --sort -last_used --limit 10
+  ollama-api-pool keys list --search alice@example.com --json`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.listKeys(cmd, &o) },
+	}
+	providerFlag(cmd, &o.provider)
+	f := cmd.Flags()
+	f.StringVar(&o.status, "status", "all", "only keys in this `state`: active, resting, failed, disabled, expired")
+	f.StringVar(&o.search, "search", "", "only keys with this `text` in the user name, or that are this key, id or category")
+	f.StringVar(&o.sort, "sort", "created_at", "`order`: "+strings.Join(sortable, ", ")+"; - in front reverses it")
+	f.IntVar(&o.limit, "limit", standardLimit, "show this `many` at most, 0 for all")
+	jsonFlag(cmd, &o.json)
+	return cmd
+}
+
+// query checks what was asked for.
+func (o *keysList) query() (gateway.ProviderName, gateway.KeyQuery, error) {
+	q := gateway.KeyQuery{Search: strings.TrimSpace(o.search), Sort: o.sort, Limit: o.limit}
+	name, err := parseProvider(o.provider)
+	if err != nil {
+		return name, q, err
+	}
+	if o.status != "" && o.status != "all" {
+		if q.Status = gateway.KeyStatus(o.status); !slices.Contains(gateway.KeyStatuses(), q.Status) {
+			return name, q, usageError{fmt.Errorf("unknown state %q: use all, active, resting, failed, disabled or expired", gateway.Clip(o.status, widestName))}
+		}
+	}
+	if !slices.Contains(sortable, strings.TrimPrefix(o.sort, "-")) {
+		return name, q, usageError{fmt.Errorf("cannot sort by %q: use %s, with - in front for the reverse", gateway.Clip(o.sort, widestName), strings.Join(sortable, ", "))}
+	}
+	if o.limit < 0 {
+		return name, q, usageError{fmt.Errorf("--limit must not be below 0")}
+	}
+	return name, q, nil
+}
+
+// listedKeysJSON is what 'keys list --json' prints.
+type listedKeysJSON struct {
+	Provider gateway.ProviderName `json:"provider"`
+	Keys     []keyRow             `json:"api_keys"`
+	Total    int                  `json:"total"`
+}
+
+func (p *program) listKeys(cmd *cobra.Command, o *keysList) error {
+	name, q, err := o.query()
+	if err != nil {
+		return err
+	}
+	var page keyPage
+	err = p.operate(cmd.Context(), func(op operator) (err error) {
+		page, err = op.Keys(cmd.Context(), name, q)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return p.printJSON(listedKeysJSON{name, append([]keyRow{}, page.Keys...), page.Total})
+	}
+	if len(page.Keys) == 0 {
+		if q.Status != "" || q.Search != "" {
+			return p.say("No %s key matches.\n", name)
+		}
+		return p.say("The %s pool is empty. Add keys from a file, one a line:\n\n  %s\n", name, p.importHint(name))
+	}
+	now := time.Now()
+	rows := make([][]string, 0, len(page.Keys))
+	for i := range page.Keys {
+		rows = append(rows, cellsOfKey(&page.Keys[i], now))
+	}
+	if err := p.table([]string{"ID", "KEY", "USER", "STATUS", "UNTIL", "FAILURES", "LAST ERROR", "REQUESTS"}, rows); err != nil {
+		return err
+	}
+	if len(page.Keys) < page.Total {
+		p.remark("%d of %d keys; --limit 0 shows all.\n", len(page.Keys), page.Total)
+	}
+	return nil
+}
+
+// importHint is a command that adds keys.
+func (p *program) importHint(name gateway.ProviderName) string {
+	hint := p.name + " keys import FILE"
+	if name != gateway.Ollama {
+		hint += " --provider " + string(name)
+	}
+	return hint
+}
+
+// cellsOfKey are a key's cells; its failures are those in a row.
+func cellsOfKey(k *keyRow, now time.Time) []string {
+	until, lastError := "-", ""
+	if t, waits := k.until(); waits && t != nil {
+		until = ahead(*t, now)
+	} else if waits {
+		until = "enabled"
+	}
+	if k.LastError != nil {
+		lastError = *k.LastError
+	}
+	return []string{
+		cell(string(k.ID), widestName), cell(k.Masked, widestName), cell(k.Username, widestName), cell(string(k.Status), widestName),
+		until, strconv.Itoa(k.ConsecutiveFailures), cell(lastError, widestText), strconv.FormatInt(k.TotalRequests, 10),
+	}
+}

@@ -1,0 +1,165 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ollama-api-pool/internal/app"
+	"ollama-api-pool/internal/config"
+	"ollama-api-pool/internal/gateway"
+)
+
+// operatorCommands are the commands for who runs an instance.
+func (p *program) operatorCommands() []*cobra.Command {
+	return []*cobra.Command{p.keysCommand(), p.tokensCommand(), p.configCommand(), p.classifyCommand(), p.encryptionCommand()}
+}
+
+// operator is what commands ask of an instance. One that runs is asked over
+// its admin API, of another the store is opened. Errors are fit to be shown.
+type operator interface {
+	// Keys returns a page of keys; a limit of 0 means all.
+	Keys(ctx context.Context, p gateway.ProviderName, q gateway.KeyQuery) (keyPage, error)
+	// KeyIDs returns the ids of all keys.
+	KeyIDs(ctx context.Context, p gateway.ProviderName) (map[gateway.KeyID]struct{}, error)
+	// AddKeys adds all keys of a sequence or, after an error, none.
+	AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.Seq2[gateway.Key, error]) (added, existing int, err error)
+	// Tokens lists the client tokens.
+	Tokens(ctx context.Context) ([]tokenRow, error)
+	// CreateToken issues a client token, ttl 0 for ever.
+	CreateToken(ctx context.Context, name string, providers []gateway.ProviderName, ttl time.Duration) (newToken, error)
+	// RevokeToken deletes a client token, named by itself or its id.
+	RevokeToken(ctx context.Context, ref string) error
+	// URL is where clients reach the instance, or will when it runs.
+	URL() string
+	// Runs reports whether the instance serves now.
+	Runs() bool
+	// Close lets go of the instance.
+	Close(ctx context.Context) error
+}
+
+// How long to wait for an instance that holds the data directory but does not
+// answer: it is starting, or another command is at work.
+const (
+	holdPatience = 10 * time.Second
+	holdPause    = 50 * time.Millisecond
+)
+
+// operate calls use with the instance that a command is for: that of --server,
+// or the one of the data directory, whether it runs or not.
+func (p *program) operate(ctx context.Context, use func(op operator) error) (err error) {
+	cfg, err := p.settings()
+	if err != nil {
+		return err
+	}
+	op, err := p.reach(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, op.Close(context.WithoutCancel(ctx))) }()
+	return use(op)
+}
+
+// settings reads the settings for a command that does not serve: what is
+// doubtful about them concerns 'serve' and 'config check'.
+func (p *program) settings() (*config.Config, error) {
+	cfg, _, err := config.Load(p.environ, p.configFile)
+	return cfg, err
+}
+
+func (p *program) reach(ctx context.Context, cfg *config.Config) (operator, error) {
+	if p.server != "" {
+		return distant(p.server, cfg.AdminToken)
+	}
+	deadline := time.Now().Add(holdPatience)
+	for {
+		store, err := app.OpenOffline(ctx, cfg, p.logger(cfg))
+		if err == nil {
+			return &offline{store, cfg}, nil
+		}
+		if !errors.Is(err, app.ErrHeld) {
+			return nil, err
+		}
+		op, why := running(ctx, cfg)
+		if why == nil {
+			return op, nil
+		}
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("%w; it does not answer: %w", err, why)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(holdPause):
+		}
+	}
+}
+
+// running reaches the instance that serves from the data directory.
+func running(ctx context.Context, cfg *config.Config) (operator, error) {
+	i, err := app.ReadInstance(cfg.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	token := cfg.AdminToken
+	if token == "" {
+		if token, err = app.AdminToken(cfg.DataDir); err != nil {
+			return nil, err
+		}
+	}
+	r := newRemote("http://"+i.Addr, token, nil)
+	if err := r.ready(ctx); err != nil {
+		_ = r.Close(ctx)
+		return nil, err
+	}
+	return r, nil
+}
+
+// providerFlag adds --provider, read with parseProvider.
+func providerFlag(cmd *cobra.Command, into *string) {
+	cmd.Flags().StringVar(into, "provider", string(gateway.Ollama), "`name` of the provider: ollama or openrouter")
+	_ = cmd.RegisterFlagCompletionFunc("provider", cobra.FixedCompletions([]string{string(gateway.Ollama), string(gateway.OpenRouter)}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func parseProvider(s string) (gateway.ProviderName, error) {
+	name, err := gateway.ParseProvider(s)
+	if err != nil {
+		return "", usageError{err}
+	}
+	return name, nil
+}
+
+// serverFlag adds --server to a command and those below it.
+func (p *program) serverFlag(cmd *cobra.Command) {
+	cmd.PersistentFlags().StringVar(&p.server, "server", "", "`address` of an instance elsewhere, such as https://pool.example.com; needs its ADMIN_TOKEN (default: the one of DATA_DIR)")
+}
+
+func jsonFlag(cmd *cobra.Command, into *bool) {
+	cmd.Flags().BoolVar(into, "json", false, "print JSON")
+}
+
+// group makes a command that only holds others.
+func group(cmd *cobra.Command, under ...*cobra.Command) *cobra.Command {
+	cmd.Args = noArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	cmd.AddCommand(under...)
+	return cmd
+}
+
+// oneArg wants exactly one argument, which messages call what.
+func oneArg(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 0 || len(args) == 1 && args[0] == "":
+			return usageError{fmt.Errorf("%s is missing\nSee '%s --help'", what, cmd.CommandPath())}
+		case len(args) > 1:
+			// The others are not repeated: one of them may be a secret.
+			return usageError{fmt.Errorf("%d arguments where one is wanted: %s\nSee '%s --help'", len(args), what, cmd.CommandPath())}
+		}
+		return nil
+	}
+}

@@ -1,0 +1,340 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"ollama-api-pool/internal/gateway"
+)
+
+// Bounds of a conversation with an instance.
+const (
+	connectTimeout = 5 * time.Second
+	readyTimeout   = 2 * time.Second
+	callTimeout    = time.Minute     // one call and its answer, imports apart
+	answerTimeout  = 5 * time.Minute // from the last byte of an import to its answer
+	maxAnswer      = 256 << 20       // bytes
+	maxErrorAnswer = 64 << 10        // bytes
+	largestPage    = 200             // keys in one answer
+)
+
+// remote is an instance that runs, asked over its admin API.
+type remote struct {
+	base   string // without a slash at its end
+	token  gateway.Secret
+	client *http.Client
+}
+
+// newRemote speaks to the instance at base. proxy, which may be nil, chooses an
+// HTTP proxy.
+func newRemote(base string, token gateway.Secret, proxy func(*http.Request) (*url.URL, error)) *remote {
+	return &remote{
+		base: base, token: token,
+		client: &http.Client{
+			Transport: &http.Transport{
+				Proxy:                 proxy,
+				DialContext:           (&net.Dialer{Timeout: connectTimeout}).DialContext,
+				TLSHandshakeTimeout:   connectTimeout,
+				ResponseHeaderTimeout: answerTimeout,
+				ExpectContinueTimeout: time.Second,
+				ForceAttemptHTTP2:     true,
+			},
+			// The admin token goes nowhere but where it was meant to.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+}
+
+// distant speaks to the instance of --server.
+func distant(server string, token gateway.Secret) (operator, error) {
+	u, err := url.Parse(server)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, usageError{errors.New("--server must be an address such as https://pool.example.com, without a user name or a query")}
+	}
+	if token == "" {
+		return nil, errors.New("--server needs the admin token of that instance: set ADMIN_TOKEN")
+	}
+	return newRemote(strings.TrimRight(server, "/"), token, http.ProxyFromEnvironment), nil
+}
+
+// ready reports whether the instance serves.
+func (r *remote) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.base+"/health/ready", http.NoBody)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", r.base, err)
+	}
+	resp, err := r.client.Do(req)
+	if err != nil {
+		return r.unreachable(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s is not ready", r.base)
+	}
+	return nil
+}
+
+// listedKeys is a page of keys as the API answers it.
+type listedKeys struct {
+	Keys  []keyRow `json:"api_keys"`
+	Total int      `json:"total"`
+}
+
+// listedCounts is the same page with what was counted.
+type listedCounts struct {
+	Stats []struct {
+		ID            gateway.KeyID `json:"id"`
+		TotalRequests int64         `json:"totalRequests"`
+		SuccessCount  int64         `json:"successCount"`
+		FailureCount  int64         `json:"failureCount"`
+		LastUsed      *time.Time    `json:"lastUsed"`
+	} `json:"stats"`
+}
+
+// Keys implements operator.
+func (r *remote) Keys(ctx context.Context, p gateway.ProviderName, q gateway.KeyQuery) (keyPage, error) {
+	ask := url.Values{"provider": {string(p)}}
+	for name, value := range map[string]string{"status": string(q.Status), "category": q.Category, "search": q.Search, "sort": q.Sort} {
+		if value != "" {
+			ask.Set(name, value)
+		}
+	}
+	if q.Limit <= 0 {
+		ask.Set("fetch", "all")
+		return r.page(ctx, ask)
+	}
+	size := min(q.Limit, largestPage)
+	ask.Set("pageSize", strconv.Itoa(size))
+	var all keyPage
+	for n := 1; ; n++ {
+		ask.Set("page", strconv.Itoa(n))
+		page, err := r.page(ctx, ask)
+		if err != nil {
+			return keyPage{}, err
+		}
+		all.Keys, all.Total = append(all.Keys, page.Keys...), page.Total
+		if len(all.Keys) >= q.Limit || len(page.Keys) < size {
+			all.Keys = all.Keys[:min(q.Limit, len(all.Keys))]
+			return all, nil
+		}
+	}
+}
+
+// page gets one page of keys and their counts, which have an address of their own.
+func (r *remote) page(ctx context.Context, ask url.Values) (keyPage, error) {
+	var keys listedKeys
+	if err := r.call(ctx, http.MethodGet, "/admin/api-keys", ask, nil, &keys); err != nil {
+		return keyPage{}, err
+	}
+	var counts listedCounts
+	if err := r.call(ctx, http.MethodGet, "/admin/keys/stats", ask, nil, &counts); err != nil {
+		return keyPage{}, err
+	}
+	at := make(map[gateway.KeyID]int, len(counts.Stats))
+	for i := range counts.Stats {
+		at[counts.Stats[i].ID] = i
+	}
+	for i := range keys.Keys {
+		row := &keys.Keys[i]
+		if j, ok := at[row.ID]; ok {
+			s := &counts.Stats[j]
+			row.TotalRequests, row.SuccessCount, row.FailureCount, row.LastUsed = s.TotalRequests, s.SuccessCount, s.FailureCount, s.LastUsed
+		}
+	}
+	return keyPage(keys), nil
+}
+
+// KeyIDs implements operator.
+func (r *remote) KeyIDs(ctx context.Context, p gateway.ProviderName) (map[gateway.KeyID]struct{}, error) {
+	var list struct {
+		Keys []struct {
+			ID gateway.KeyID `json:"id"`
+		} `json:"api_keys"`
+	}
+	ask := url.Values{"provider": {string(p)}, "fetch": {"all"}}
+	if err := r.call(ctx, http.MethodGet, "/admin/api-keys", ask, nil, &list); err != nil {
+		return nil, err
+	}
+	ids := make(map[gateway.KeyID]struct{}, len(list.Keys))
+	for _, k := range list.Keys {
+		ids[k.ID] = struct{}{}
+	}
+	return ids, nil
+}
+
+// AddKeys implements operator. The keys are sent as they come; of the lines
+// that they were read from, only they and the user names leave this machine.
+func (r *remote) AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.Seq2[gateway.Key, error]) (added, existing int, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	up := startUpload(keys, cancel)
+	select {
+	case <-up.begun:
+	case <-up.ended:
+		return 0, 0, up.failure() // there was no key
+	case <-ctx.Done():
+		return 0, 0, ctx.Err()
+	}
+	var answer struct {
+		Added    int               `json:"added"`
+		Existing int               `json:"existing"`
+		Invalid  []json.RawMessage `json:"invalid"`
+	}
+	err = r.send(ctx, http.MethodPost, "/admin/api-keys/import", url.Values{"provider": {string(p)}}, up.body, &answer)
+	if err != nil {
+		_ = up.body.CloseWithError(err)
+		if why := up.failure(); why != nil {
+			return 0, 0, why // the keys could not be read to their end
+		}
+		return 0, 0, err
+	}
+	<-up.ended
+	if n := len(answer.Invalid); n > 0 {
+		return answer.Added, answer.Existing, fmt.Errorf("%s did not take %s", r.base, count(n, "key"))
+	}
+	return answer.Added, answer.Existing, nil
+}
+
+// Tokens implements operator.
+func (r *remote) Tokens(ctx context.Context) ([]tokenRow, error) {
+	var list struct {
+		Tokens []tokenRow `json:"tokens"`
+	}
+	err := r.call(ctx, http.MethodGet, "/admin/tokens", nil, nil, &list)
+	return list.Tokens, err
+}
+
+// CreateToken implements operator.
+func (r *remote) CreateToken(ctx context.Context, name string, providers []gateway.ProviderName, ttl time.Duration) (newToken, error) {
+	ask := struct {
+		Name      string `json:"name"`
+		Provider  string `json:"provider"`
+		ExpiresIn int64  `json:"expiresIn,omitempty"` // seconds
+	}{name, everyProvider, int64(ttl / time.Second)}
+	if len(providers) == 1 {
+		ask.Provider = string(providers[0])
+	}
+	made := newToken{Providers: providers}
+	err := r.call(ctx, http.MethodPost, "/admin/tokens", nil, ask, &made)
+	return made, err
+}
+
+// RevokeToken implements operator.
+func (r *remote) RevokeToken(ctx context.Context, ref string) error {
+	return r.call(ctx, http.MethodDelete, "/admin/tokens", nil, map[string]string{"token": ref}, nil)
+}
+
+// URL implements operator.
+func (r *remote) URL() string { return r.base }
+
+// Runs implements operator.
+func (r *remote) Runs() bool { return true }
+
+// Close implements operator.
+func (r *remote) Close(context.Context) error {
+	r.client.CloseIdleConnections()
+	return nil
+}
+
+// call makes a call with body, unless that is nil, as JSON, and reads the
+// answer into one, unless that is nil.
+func (r *remote) call(ctx context.Context, method, path string, query url.Values, body, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if body == nil {
+		return r.send(ctx, method, path, query, http.NoBody, into)
+	}
+	text, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("encode a call: %w", err)
+	}
+	return r.send(ctx, method, path, query, bytes.NewReader(text), into)
+}
+
+func (r *remote) send(ctx context.Context, method, path string, query url.Values, body io.Reader, into any) error {
+	address := r.base + path
+	if len(query) > 0 {
+		address += "?" + query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, address, body)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", r.base, err)
+	}
+	req.Header.Set("Authorization", "Bearer "+r.token.Reveal())
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", "ollama-api-pool/"+Version())
+	if body != http.NoBody {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if req.ContentLength == 0 && body != http.NoBody {
+		req.Header.Set("Expect", "100-continue") // an upload that is refused need not be sent
+	}
+	resp, err := r.client.Do(req)
+	if err != nil {
+		if why := context.Cause(ctx); why != nil {
+			err = why
+		}
+		return r.unreachable(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	return r.read(resp, into)
+}
+
+// read reads an answer.
+func (r *remote) read(resp *http.Response, into any) error {
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return r.refusal(resp)
+	}
+	body := &io.LimitedReader{R: resp.Body, N: maxAnswer}
+	if into == nil {
+		return nil
+	}
+	if err := json.NewDecoder(body).Decode(into); err != nil {
+		return fmt.Errorf("%s does not answer as an instance does: %w", r.base, err)
+	}
+	return nil
+}
+
+// refusal is the error that an answer tells, in the API's own words.
+func (r *remote) refusal(resp *http.Response) error {
+	var told struct {
+		Error struct {
+			Message string `json:"message"`
+		} `json:"error"`
+	}
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorAnswer))
+	if json.Unmarshal(text, &told) != nil || told.Error.Message == "" {
+		return fmt.Errorf("%s does not answer as an instance does: status %d", r.base, resp.StatusCode)
+	}
+	message := printable(told.Error.Message)
+	if resp.StatusCode == http.StatusUnauthorized {
+		message += "\nIt was " + r.base + " that was asked. Its admin token is ADMIN_TOKEN in its settings, else in its DATA_DIR/admin-token."
+	}
+	return errors.New(message)
+}
+
+// unreachable is the error of a call that got no answer. The address is left
+// out but for its beginning: what was searched for may be a key.
+func (r *remote) unreachable(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = errors.New("no answer in time")
+	}
+	return fmt.Errorf("ask %s: %w", r.base, err)
+}
