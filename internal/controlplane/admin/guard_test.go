@@ -133,7 +133,7 @@ func TestGuardIsBounded(t *testing.T) {
 			g.judge(home, false)
 		}
 		g.pausing = 0
-		for i := range maxAddresses + 500 {
+		for i := range 2 * maxAddresses {
 			g.judge(addressNo(i), false)
 		}
 		if len(g.until) != maxAddresses {

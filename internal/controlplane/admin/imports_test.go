@@ -185,6 +185,14 @@ func TestImportsThatAreRefused(t *testing.T) {
 			}
 		}
 	}
+	// One that says how large it is need not be sent.
+	conn := testkit.DialRaw(t, strings.TrimPrefix(p.app.URL(), "http://"))
+	head, _, _ := strings.Cut(testkit.HTTP11("POST", "/admin/import", strings.Repeat(" ", 1<<20), "Authorization", "Bearer "+adminToken), "\r\n\r\n")
+	conn.Send(head + "\r\n\r\n")
+	if res := conn.Response(); res.Status != 413 {
+		t.Errorf("nothing but a head: %d %s", res.Status, res.Body)
+	}
+	conn.Close()
 	for _, provider := range []string{"ollama", "openrouter"} {
 		if _, total := p.usernames("provider=" + provider); total != 0 {
 			t.Errorf("%d %s keys came in", total, provider)
@@ -266,7 +274,7 @@ func TestImportWhoseSenderLeaves(t *testing.T) {
 		conn := testkit.DialRaw(t, addr)
 		conn.Send(testkit.HTTP11("POST", "/admin/api-keys/import-from-txt", text.String(), "Authorization", "Bearer "+adminToken, "Content-Type", "text/plain"))
 		conn.Reset()
-		// The same keys once more: whatever became of the first call is over then.
+		// The same keys once more: they find all or none of the first call's.
 		a := p.send(http.MethodPost, "/admin/api-keys/import-from-txt", strings.NewReader(text.String()), "Content-Type", "text/plain")
 		var out struct{ Added, Existing, Total int }
 		p.decode(a, &out)

@@ -25,9 +25,10 @@ type keyChoice struct {
 // chosen are the keys that a call names.
 type chosen struct {
 	provider gateway.ProviderName
-	ids      []gateway.KeyID // each once
-	named    int
-	bulk     bool // they came as a list: missing ones are counted
+	ids      []gateway.KeyID       // each once
+	times    map[gateway.KeyID]int // how often each was named
+	named    int                   // how many names there were
+	bulk     bool                  // they came as a list: missing ones are counted
 }
 
 // choose finds out which keys a body names.
@@ -49,11 +50,10 @@ func (a *API) choose(r *http.Request, f *faults, in *keyChoice) chosen {
 		return c
 	}
 	c.named = len(refs)
-	seen := make(map[gateway.KeyID]struct{}, len(refs))
+	c.times = make(map[gateway.KeyID]int, len(refs))
 	for _, ref := range refs {
 		id := a.idOf(c.provider, ref)
-		if _, again := seen[id]; !again {
-			seen[id] = struct{}{}
+		if c.times[id]++; c.times[id] == 1 {
 			c.ids = append(c.ids, id)
 		}
 	}
@@ -168,7 +168,7 @@ func (a *API) enableKeys(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.answerChanged(w, r, &c, len(found), "enabled")
+	return a.answerChanged(w, r, &c, found, "enabled")
 }
 
 type disableRequest struct {
@@ -195,21 +195,25 @@ func (a *API) disableKeys(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.answerChanged(w, r, &c, len(found), "disabled")
+	return a.answerChanged(w, r, &c, found, "disabled")
 }
 
-func (a *API) answerChanged(w http.ResponseWriter, r *http.Request, c *chosen, found int, done string) error {
-	if !c.bulk && found == 0 {
+func (a *API) answerChanged(w http.ResponseWriter, r *http.Request, c *chosen, found []gateway.KeyID, done string) error {
+	if !c.bulk && len(found) == 0 {
 		return noSuchKey()
 	}
-	if found > 0 {
-		a.noteKeys(r, "keys "+done, c.provider, slog.Int("count", found))
+	if len(found) > 0 {
+		a.noteKeys(r, "keys "+done, c.provider, slog.Int("count", len(found)))
 	}
 	out := changedAnswer{Success: true, Message: "Key " + done}
 	if c.bulk {
-		missing := c.named - found
-		out.Message = fmt.Sprintf("%d of %d keys %s", found, c.named, done)
-		out.Changed, out.Failed, out.Total = &found, &missing, &c.named
+		changed := 0
+		for _, id := range found {
+			changed += c.times[id]
+		}
+		missing := c.named - changed
+		out.Message = fmt.Sprintf("%d of %d keys %s", changed, c.named, done)
+		out.Changed, out.Failed, out.Total = &changed, &missing, &c.named
 	}
 	return httpkit.WriteJSON(w, http.StatusOK, out)
 }

@@ -129,8 +129,8 @@ func TestEnableAndDisable(t *testing.T) {
 	if s := state(annaKey); s.Status != "disabled" || s.Reason == nil || *s.Reason != "manual" || s.Until == nil {
 		t.Errorf("disabled for the usual time: %+v", s)
 	}
-	p.want("POST /admin/keys/disable", `{"apiKeys":["`+annaKey+`","`+id(borisKey)+`","nobody"],"duration":0}`, 200,
-		`{"success":true,"message":"2 of 3 keys disabled","changed":2,"failed":1,"total":3}`)
+	p.want("POST /admin/keys/disable", `{"apiKeys":["`+annaKey+`","`+id(borisKey)+`","nobody","`+id(annaKey)+`"],"duration":0}`, 200,
+		`{"success":true,"message":"3 of 4 keys disabled","changed":3,"failed":1,"total":4}`)
 	if s := state(borisKey); s.Status != "disabled" || s.Until != nil {
 		t.Errorf("disabled until enabled: %+v", s)
 	}
