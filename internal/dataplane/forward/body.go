@@ -48,7 +48,7 @@ func readPayload(r *http.Request, limit int64) (*payload, error) {
 	case n >= 0 && n <= smallBody:
 		p.data = make([]byte, n)
 		if _, err := io.ReadFull(r.Body, p.data); err != nil {
-			return nil, bodyError(r, err)
+			return nil, bodyError(err)
 		}
 		return p, drained(r)
 	}
@@ -59,7 +59,7 @@ func readPayload(r *http.Request, limit int64) (*payload, error) {
 	}
 	if _, err := buf.ReadFrom(io.LimitReader(r.Body, limit+1)); err != nil {
 		bodies.Put(buf)
-		return nil, bodyError(r, err)
+		return nil, bodyError(err)
 	}
 	if int64(buf.Len()) > limit {
 		bodies.Put(buf)
@@ -78,15 +78,14 @@ func readPayload(r *http.Request, limit int64) (*payload, error) {
 func drained(r *http.Request) error {
 	var one [1]byte
 	if _, err := r.Body.Read(one[:]); err != nil && !errors.Is(err, io.EOF) {
-		return bodyError(r, err)
+		return bodyError(err)
 	}
 	return nil
 }
 
-func bodyError(r *http.Request, err error) error {
-	if r.Context().Err() != nil {
-		return errClientGone
-	}
+// bodyError blames the client, also where it has gone away in the middle of its
+// own request.
+func bodyError(err error) error {
 	var e *http.MaxBytesError
 	if errors.As(err, &e) {
 		return gateway.Errorf(gateway.KindTooLarge, "request body is larger than %d bytes", e.Limit)

@@ -62,7 +62,7 @@ func (f *Forwarder) Serve(w http.ResponseWriter, r *http.Request) error {
 	x := gateway.ExchangeFrom(r.Context())
 	body, err := readPayload(r, f.opts.MaxBodyBytes)
 	if err != nil {
-		return f.end(x, err)
+		return err
 	}
 	defer body.release()
 	x.Record.Counted = x.Principal != nil
@@ -79,8 +79,13 @@ func (f *Forwarder) Serve(w http.ResponseWriter, r *http.Request) error {
 		a.close()
 		a.lease.Release(&abandoned, f.opts.Now()) // as a rule that has been done
 	}()
-	if err := job.run(a, to); err != nil {
-		return f.end(x, err)
+	err = job.run(a, to)
+	switch {
+	case errors.Is(err, errClientGone):
+		x.Record.End = gateway.EndClientClosed
+		return err
+	case err != nil:
+		return err
 	}
 	return job.deliver(a, to)
 }
@@ -91,14 +96,6 @@ func (f *Forwarder) upstream(name gateway.ProviderName) (*Upstream, error) {
 		return nil, gateway.Errorf(gateway.KindProviderDisabled, "provider %q is switched off", name)
 	}
 	return up, nil
-}
-
-// end keeps account of a request that was stopped before it had an answer.
-func (f *Forwarder) end(x *gateway.Exchange, err error) error {
-	if errors.Is(err, errClientGone) {
-		x.Record.End = gateway.EndClientClosed
-	}
-	return err
 }
 
 // pauses between attempts at a failing upstream: 100 ms, then twice as long
