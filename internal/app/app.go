@@ -27,6 +27,7 @@ const (
 	tickEvery   = 100 * time.Millisecond // keys whose rest is over come back
 	followEvery = 2 * time.Second        // rows that something else inserted are noticed
 	rehashEvery = 2 * time.Second        // used plain tokens are replaced by hashes
+	foldEvery   = 30 * time.Second       // the journal of key counts is added up
 )
 
 // lastWrite is how long the final write may take after everything has stopped.
@@ -149,6 +150,7 @@ func (a *App) runLoops(ctx context.Context) {
 	a.loops.Every("write", flushEvery, 0, a.writer.flush)
 	a.loops.Every("follow", followEvery, followEvery/4, a.roster.follow)
 	a.loops.Every("rehash", rehashEvery, rehashEvery/4, a.roster.rehash)
+	a.loops.Every("fold", foldEvery, foldEvery/4, a.store.Fold)
 	a.loops.Every("tick", tickEvery, 0, func(context.Context) error {
 		for _, p := range a.pools {
 			p.Tick(time.Now())
@@ -199,7 +201,7 @@ func (a *App) Stop(ctx context.Context) error {
 	if err := a.writer.flush(last); err != nil {
 		errs = append(errs, fmt.Errorf("write down the last counts: %w", err))
 	}
-	errs = append(errs, a.roster.rehash(last), a.release())
+	errs = append(errs, a.store.Fold(last), a.roster.rehash(last), a.release())
 	return errors.Join(errs...)
 }
 

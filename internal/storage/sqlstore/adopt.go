@@ -13,10 +13,11 @@ import (
 type foreignRow struct {
 	stored                                    string
 	created, expires, failed, disabled, rests when
+	lastUsed, lastSuccess, lastFailure        when // of its statistics
 }
 
 func (r *foreignRow) into() []any {
-	return []any{&r.stored, &r.created, &r.expires, &r.failed, &r.disabled, &r.rests}
+	return []any{&r.stored, &r.created, &r.expires, &r.failed, &r.disabled, &r.rests, &r.lastUsed, &r.lastSuccess, &r.lastFailure}
 }
 
 // adopt makes rows of other programs, and those of a database that is opened
@@ -41,8 +42,9 @@ func (s *Store) adopt(ctx context.Context, t tables) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			rows, err := tx.QueryContext(inside, t.sql(`select api_key, created_at, expires_at, failed_until, disabled_until, rests_until
-				from {p}keys where key_id is null limit ?`), rewriteBatch)
+			rows, err := tx.QueryContext(inside, t.sql(`select k.api_key, k.created_at, k.expires_at, k.failed_until, k.disabled_until, k.rests_until,
+				s.last_used, s.last_success, s.last_failure
+				from {p}keys k left join {p}key_stats s on s.api_key = k.api_key where k.key_id is null limit ?`), rewriteBatch)
 			if err != nil {
 				return err
 			}
@@ -82,6 +84,11 @@ func (s *Store) adoptRow(ctx context.Context, tx *sql.Tx, t tables, r *foreignRo
 	}
 	if r.created.IsZero() {
 		r.created.Time = s.now()
+	}
+	_, err = tx.ExecContext(ctx, t.sql("update {p}key_stats set last_used = ?, last_success = ?, last_failure = ? where api_key = ?"),
+		at(r.lastUsed.Time), at(r.lastSuccess.Time), at(r.lastFailure.Time), stored)
+	if err != nil {
+		return err
 	}
 	_, err = tx.ExecContext(ctx, t.sql(`update {p}keys set key_id = ?, created_at = ?, expires_at = ?, failed_until = ?, disabled_until = ?, rests_until = ?
 		where api_key = ?`), id, at(r.created.Time), at(r.expires.Time), at(r.failed.Time), at(r.disabled.Time), at(r.rests.Time), stored)

@@ -760,6 +760,11 @@ func conformRefusals(t *testing.T, open openStore) {
 	check(s, gateway.Refusal{Key: id, Model: "a", Until: day})
 	later := open(Options{Now: func() time.Time { return day }})
 	check(later)
+	apply(t, later, gateway.Delta{Provider: gateway.Ollama, Refusals: []gateway.Refusal{{Key: gateway.IDOfKey(secretOf(1)), Model: "d", Until: day.Add(time.Hour)}}})
+	var rows int
+	if err := later.reader.QueryRowContext(t.Context(), "select count(*) from ollama_api_key_refusals").Scan(&rows); err != nil || rows != 1 {
+		t.Errorf("%d rows are left, %v; want only the one whose time is not over", rows, err)
+	}
 }
 
 func conformProviders(t *testing.T, open openStore) {

@@ -30,6 +30,7 @@ func (s *Store) Apply(ctx context.Context, deltas []gateway.Delta) error {
 			b.tokens(deltas[i].Tokens)
 			b.states(deltas[i].States)
 			b.keys(deltas[i].Keys)
+			s.journalled.Store(s.journalled.Load() || len(deltas[i].Keys) >= journalFrom)
 			b.refusals(deltas[i].Refusals)
 			if b.err != nil {
 				return b.err
@@ -189,12 +190,19 @@ func (b *batch) states(changes []gateway.StateChange) {
 		})
 }
 
-// keys counts attempts by key. The rate of success leaves out attempts that
-// the client broke off.
+// keys counts attempts by key: a few at once, many by way of the journal.
 func (b *batch) keys(deltas []gateway.KeyDelta) {
-	if len(deltas) == 0 {
-		return
+	switch {
+	case len(deltas) >= journalFrom:
+		b.journal(deltas)
+	case len(deltas) > 0:
+		b.addUp(deltas)
 	}
+}
+
+// addUp adds attempts to the keys' statistics. The rate of success leaves out
+// attempts that the client broke off.
+func (b *batch) addUp(deltas []gateway.KeyDelta) {
 	b.run(`insert into {p}key_stats (api_key, consecutive_failures, created_at)
 		select api_key, consecutive_failures, created_at from {p}keys where key_id = ?`, func(begin func(args ...any) int64) {
 		b.run(addAttempts, func(add func(args ...any) int64) {

@@ -6,7 +6,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -118,7 +117,7 @@ func (c connector) Driver() driver.Driver { return c.driver }
 
 // prepare puts the file into write-ahead mode, in which readers and the writer
 // do not wait for each other. While another process does the same at the same
-// moment, SQLite refuses at once instead of waiting, so the waiting is done here.
+// moment, SQLite may refuse at once instead of waiting, so the waiting is done here.
 func (d dialect) prepare(ctx context.Context, db *sql.DB) error {
 	deadline := time.Now().Add(d.busy)
 	for {
@@ -143,6 +142,8 @@ func (d dialect) prepare(ctx context.Context, db *sql.DB) error {
 	}
 }
 
+var errReadOnly = errors.New("the file may only be read")
+
 // checkWritable notices a file that may only be read; SQLite opens it all the same.
 func (d dialect) checkWritable(ctx context.Context, db *sql.DB) error {
 	conn, err := db.Conn(ctx)
@@ -159,7 +160,7 @@ func (d dialect) checkWritable(ctx context.Context, db *sql.DB) error {
 		}
 		readOnly, err := file.IsReadOnly("main")
 		if err == nil && readOnly {
-			err = fs.ErrPermission
+			err = errReadOnly
 		}
 		return err
 	})
@@ -275,19 +276,24 @@ func readOnlyFails(err error) bool {
 	return code == sqlite3.SQLITE_READONLY || code == sqlite3.SQLITE_CANTOPEN
 }
 
+// damaged reports whether an error tells of a file that is not sound.
+func damaged(err error) bool {
+	var found *damage
+	code := resultCode(err)
+	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB || errors.As(err, &found)
+}
+
 // explain says in plain words what an error means and what helps; both are
 // empty for an error that is not about the file.
 func (d dialect) explain(err error) (cause, cure string) {
-	var found *damage
-	code := resultCode(err)
-	switch {
-	case code == sqlite3.SQLITE_CORRUPT, code == sqlite3.SQLITE_NOTADB, errors.As(err, &found):
-		return "the file is damaged or is no SQLite database", "restore a backup, or move it and its -wal file away to start empty; it was left as it is"
+	switch code := resultCode(err); {
+	case damaged(err):
+		return "the file is damaged or is no SQLite database", "restore a backup, or move it and its -wal file away to start empty"
 	case code == sqlite3.SQLITE_FULL:
 		return "the disk is full", "free some space and try again"
 	case code == sqlite3.SQLITE_BUSY, code == sqlite3.SQLITE_LOCKED:
 		return fmt.Sprintf("another process has kept it locked for %s", d.busy), "wait for that process or stop it, and try again"
-	case code == sqlite3.SQLITE_READONLY, code == sqlite3.SQLITE_PERM:
+	case code == sqlite3.SQLITE_READONLY, code == sqlite3.SQLITE_PERM, errors.Is(err, errReadOnly):
 		return "it cannot be written", "make the file and its directory writable for this user"
 	case code == sqlite3.SQLITE_CANTOPEN:
 		return "it cannot be opened", "make the file and its directory readable and writable for this user"

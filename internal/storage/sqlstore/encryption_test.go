@@ -149,7 +149,7 @@ func TestReencryptRefusals(t *testing.T) {
 		{sealed, nil, masterKey(1), "with the new key already"},
 		{sealed, masterKey(3), masterKey(2), "old key is not the one"},
 		{sealed, masterKey(3), nil, "old key is not the one"},
-		{filepath.Join(dir, "missing.db"), nil, masterKey(1), "does not exist"},
+		{filepath.Join(dir, "missing.db"), nil, masterKey(1), "there is no store"},
 	} {
 		wantLine(t, Reencrypt(t.Context(), c.path, c.from, c.to, nil), c.path, "change the encryption", c.words)
 	}

@@ -49,24 +49,23 @@ func (d dialect) fault(did string, err error) error {
 	}
 	cause, cure := d.explain(err)
 	if cause == "" {
-		cause, cure = explainSystem(err)
-	}
-	if cause == "" {
 		return fmt.Errorf("%s: %w", did, err)
 	}
 	return &Fault{Did: did, Path: d.path, Cause: cause, Cure: cure, Err: err}
 }
 
-// explainSystem does for errors of the operating system what dialect.explain
-// does for the engine's.
-func explainSystem(err error) (cause, cure string) {
+// placeFault wraps what the operating system says about the place of the file.
+func (d dialect) placeFault(did string, err error) error {
+	f := &Fault{Did: did, Path: d.path, Err: err}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		return "its directory does not exist", "create the directory or set another one (DATA_DIR)"
+		f.Cause, f.Cure = "its directory does not exist", "create the directory or set another one (DATA_DIR)"
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		return "it or its directory cannot be written", "make both writable for this user or set another directory (DATA_DIR)"
+		f.Cause, f.Cure = "its directory cannot be written", "make the directory writable for this user or set another one (DATA_DIR)"
 	case errors.Is(err, syscall.ENOSPC):
-		return "the disk is full", "free some space and try again"
+		f.Cause, f.Cure = "the disk is full", "free some space and try again"
+	default:
+		return fmt.Errorf("%s: %w", did, err)
 	}
-	return "", ""
+	return f
 }

@@ -59,6 +59,9 @@ func (s *Store) Keys(ctx context.Context, p gateway.ProviderName, q KeyQuery) (p
 	if err != nil {
 		return nil, 0, err
 	}
+	if err := s.Fold(ctx); err != nil {
+		return nil, 0, err
+	}
 	now := at(s.now())
 	where, err := s.where(&q, now)
 	if err != nil {

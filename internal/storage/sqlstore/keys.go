@@ -91,6 +91,9 @@ func (s *Store) EachKey(ctx context.Context, p gateway.ProviderName, visit func(
 	if err := s.adopt(ctx, t); err != nil {
 		return s.dialect.fault(did, err)
 	}
+	if err := s.Fold(ctx); err != nil {
+		return err
+	}
 	return s.read(ctx, did, func(inside context.Context, tx *sql.Tx) error {
 		if err := s.checkSeal(inside, tx); err != nil {
 			return err
@@ -275,6 +278,9 @@ func execAll(ctx context.Context, tx *sql.Tx, t tables, args []any, texts ...str
 func (s *Store) Key(ctx context.Context, p gateway.ProviderName, id gateway.KeyID) (k gateway.Key, found bool, err error) {
 	t, err := tablesOf(p)
 	if err != nil {
+		return gateway.Key{}, false, err
+	}
+	if err := s.Fold(ctx); err != nil {
 		return gateway.Key{}, false, err
 	}
 	err = s.read(ctx, "read a key from the store", func(ctx context.Context, tx *sql.Tx) error {

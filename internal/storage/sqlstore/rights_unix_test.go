@@ -34,11 +34,11 @@ func TestPlacesWithoutRights(t *testing.T) {
 		dirMode, fileMode os.FileMode
 		words             string
 	}{
-		"no file in a closed directory":  {0o555, 0, "or its directory cannot be written; make both writable"},
+		"no file in a closed directory":  {0o555, 0, "its directory cannot be written; make the directory writable"},
 		"a file in a closed directory":   {0o555, 0o444, "cannot be written; make the file and its directory writable"},
-		"a file for reading only":        {0o777, 0o444, "cannot be written; make both writable"},
+		"a file for reading only":        {0o777, 0o444, "cannot be written; make the file and its directory writable"},
 		"a file for others":              {0o777, 0o200, "cannot be opened; make the file and its directory readable"},
-		"a directory that is not opened": {0o400, 0o666, "or its directory cannot be written"},
+		"a directory that is not opened": {0o400, 0o666, "its directory cannot be written"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

@@ -157,7 +157,7 @@ func TestErrorsOfTheSystem(t *testing.T) {
 		{syscall.ENOSPC, []string{"disk is full", "free"}},
 		{syscall.ENOTDIR, []string{"does not exist", "create"}},
 	} {
-		err := d.fault("open the store", &fs.PathError{Op: "open", Path: d.path, Err: c.err})
+		err := d.placeFault("open the store", &fs.PathError{Op: "open", Path: d.path, Err: c.err})
 		wantLine(t, err, d.path, c.words...)
 		if !errors.Is(err, c.err) {
 			t.Errorf("%v is not in %v", c.err, err)
@@ -201,7 +201,7 @@ func TestDamagedFiles(t *testing.T) {
 				mustWrite(t, path+"-wal", c.log)
 			}
 			_, err := Open(t.Context(), Options{Path: path})
-			wantLine(t, err, path, "damaged", "restore a backup", "move it")
+			wantLine(t, err, path, "damaged", "restore a backup", "move it", "left as it is")
 			wantLine(t, Reencrypt(t.Context(), path, nil, masterKey(1), nil), path, "damaged")
 			if !bytes.Equal(mustRead(t, path), before) {
 				t.Error("the damaged file was changed")
@@ -232,6 +232,48 @@ func mustWrite(t *testing.T, path string, b []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestCrashedBefore opens what a program without a write-ahead log leaves when
+// it is killed while it writes: its journal has to be rolled back first.
+func TestCrashedBefore(t *testing.T) {
+	dir := t.TempDir()
+	path, killed := filepath.Join(dir, "former.db"), filepath.Join(dir, "killed.db")
+	former(t, path)
+	db, err := sql.Open("sqlite", path+"?_pragma=cache_size(1)") // no room: pages are written before the end
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 500 {
+		if _, err := tx.ExecContext(t.Context(), "insert into ollama_api_keys (api_key) values (?)", secretOf(n).Reveal()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustWrite(t, killed, mustRead(t, path))
+	mustWrite(t, killed+"-journal", mustRead(t, path+"-journal"))
+	if err := errors.Join(tx.Rollback(), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if leaks(t, killed, "fake-key-") == 0 {
+		t.Fatal("the file has nothing to be rolled back")
+	}
+	if n := len(all(t, mustOpen(t, Options{Path: killed}), gateway.Ollama)); n != 5 {
+		t.Errorf("%d keys, want the 5 that were committed", n)
+	}
+}
+
+func TestErrorsOfCallers(t *testing.T) {
+	s := mustOpen(t, Options{Path: filepath.Join(t.TempDir(), "pool.db")})
+	lost := &fs.PathError{Op: "open", Path: "keys.txt", Err: fs.ErrNotExist}
+	_, _, err := s.AddKeys(t.Context(), gateway.Ollama, yield(someKeys(0, 1), lost), nil)
+	var fault *Fault
+	if !errors.Is(err, fs.ErrNotExist) || errors.As(err, &fault) {
+		t.Errorf("an error of the caller's became %v", err)
 	}
 }
 
@@ -319,7 +361,7 @@ func former(t *testing.T, path string) {
 			`insert into {p}keys (api_key, status, created_at) values ('former-key-manual', 'disabled', 1861930000000)`,
 			`insert into {p}keys (api_key, status, failed_until, consecutive_failures) values ('former-key-failed', 'failed', '2030-06-01 15:00:00+02', null)`,
 			`insert into {p}keys (api_key, status, expires_at) values ('former-key-expired', 'active', '2030-06-01T11:59:59Z')`,
-			`insert into {p}key_stats (api_key, total_requests, success_count, failure_count, last_used) values ('former-key-active', 7, 5, null, '2029-01-02T03:04:05Z')`,
+			`insert into {p}key_stats (api_key, total_requests, success_count, failure_count, last_used) values ('former-key-active', 7, 5, null, '2030-06-01T03:04:05Z')`,
 			`insert into {p}client_tokens (token, name, created_at) values ('sk-former-token', 'old', '2029-01-02')`,
 			`insert into {p}global_stats (total_requests, success_count) values (70, null)`,
 			`insert into {p}model_stats (provider, model, total_requests) values ('{p}', 'kimi', 3)`,
@@ -378,6 +420,9 @@ func checkFormer(t *testing.T, s *Store, p gateway.ProviderName, round int64) {
 	tokens, err := s.Tokens(t.Context())
 	if err != nil || len(tokens) != 1 || tokens[0].Plain != "sk-former-token" || !slices.Equal(tokens[0].Providers, gateway.Providers()) {
 		t.Errorf("tokens %+v, %v", tokens, err)
+	}
+	if used := active.Counts.LastUsed; round > 0 && !used.Equal(noon) {
+		t.Errorf("%s: last used %v, want noon", p, used)
 	}
 	apply(t, s, gateway.Delta{
 		Provider: p, Global: gateway.Counts{Requests: 1, Success: 1, Usage: gateway.Usage{Input: 9}},

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ollama-api-pool/internal/gateway"
@@ -43,6 +44,8 @@ type Store struct {
 
 	seenMu sync.Mutex // guards seen
 	seen   mark
+
+	journalled atomic.Bool // the journals may hold something
 
 	closing  sync.Once // guards closeErr
 	closeErr error
@@ -80,16 +83,18 @@ func newStore(o Options) (*Store, error) {
 	if now == nil {
 		now = time.Now
 	}
-	return &Store{
+	s := &Store{
 		dialect: dialect{path: path, busy: cmp.Or(o.busyTimeout, defaultBusy)},
 		seal:    seal,
 		now:     now,
-	}, nil
+	}
+	s.journalled.Store(true) // what a kill left there is folded at the first look
+	return s, nil
 }
 
 // open does the steps of Open, from those that change nothing to those that do.
 func (s *Store) open(ctx context.Context) error {
-	fresh, err := createFile(s.dialect.path)
+	fresh, err := s.dialect.createFile()
 	if err != nil {
 		return err
 	}
@@ -128,6 +133,10 @@ func (s *Store) look(ctx context.Context, fits func(mark string, hasKeys bool) e
 	err := s.lookThrough(ctx, forLooking, fits)
 	if readOnlyFails(err) {
 		err = s.lookThrough(ctx, forWriting, fits)
+	}
+	if damaged(err) {
+		cause, cure := s.dialect.explain(err)
+		return &Fault{Did: "open the store", Path: s.dialect.path, Cause: cause, Cure: cure + "; it was left as it is", Err: err}
 	}
 	return err
 }
@@ -169,24 +178,28 @@ func (s *Store) closePools() error {
 // createFile makes an empty file that only its owner can read, where there is
 // none. It never opens one that is there: closing it again would drop the locks
 // that this process holds on it (https://sqlite.org/howtocorrupt.html, 2.2).
-func createFile(path string) (fresh bool, err error) {
-	info, err := os.Stat(path)
+func (d dialect) createFile() (fresh bool, err error) {
+	const did = "open the store"
+	info, err := os.Stat(d.path)
 	switch {
 	case err == nil && info.Mode().IsRegular():
 		return false, nil
 	case err == nil:
-		return false, &Fault{Did: "open the store", Path: path, Cause: "it is not a file", Cure: "move it away or set another place (DATA_DIR)"}
+		return false, &Fault{Did: did, Path: d.path, Cause: "it is not a file", Cure: "move it away or set another place (DATA_DIR)"}
 	case !errors.Is(err, os.ErrNotExist):
-		return false, err
+		return false, d.placeFault(did, err)
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // the path is the operator's
+	f, err := os.OpenFile(d.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		return false, nil // another process was faster
 	}
-	if err != nil {
-		return false, err
+	if err == nil {
+		err = f.Close()
 	}
-	return true, f.Close()
+	if err != nil {
+		return false, d.placeFault(did, err)
+	}
+	return true, nil
 }
 
 // restrict takes everybody else's rights away from the file and its log; new
