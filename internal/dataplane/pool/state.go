@@ -23,12 +23,12 @@ func marksOf(s gateway.KeyState) marks {
 		disabledUntil: nano(s.DisabledUntil),
 		restsUntil:    nano(s.RestsUntil),
 		lastError:     s.LastError,
-		consecutive:   int32(min(max(s.ConsecutiveFailures, 0), math.MaxInt32)), //nolint:gosec // bounded here
-		restStep:      uint8(min(max(s.RestStep, 0), math.MaxUint8)),            //nolint:gosec // bounded here
+		consecutive:   int32(min(max(s.ConsecutiveFailures, 0), math.MaxInt32)),
+		restStep:      uint8(min(max(s.RestStep, 0), math.MaxUint8)),
 	}
 	for i, r := range disabledReasons {
 		if r == s.Disabled {
-			m.disabled = uint8(i) //nolint:gosec // three reasons
+			m.disabled = uint8(i)
 		}
 	}
 	if m.disabled != 0 && m.disabledUntil == 0 {
