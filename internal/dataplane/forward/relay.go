@@ -123,6 +123,9 @@ func (t *relay) writeHead(a *answer) {
 	t.head = true
 	h := t.w.Header()
 	provider.CopyResponseHeaders(h, a.resp.Header)
+	if len(h["Content-Type"]) == 0 {
+		h["Content-Type"] = nil // the server is not to guess one
+	}
 	switch {
 	case a.stream:
 		// An event of ours must find room behind a stream that breaks, and the

@@ -44,6 +44,7 @@ type setting struct {
 	opts      forward.Options
 	upstream  []testkit.Option
 	transport http.RoundTripper // nil: the network
+	tune      func(*http.Transport)
 	disabled  bool
 	noPath    bool // tokens in the path are switched off
 	ttl       time.Duration
@@ -116,6 +117,9 @@ func (s *scene) build(set *setting) {
 	s.transport = &http.Transport{
 		TLSClientConfig: s.up.ClientTLS(), ForceAttemptHTTP2: true, DisableCompression: true,
 		ResponseHeaderTimeout: set.opts.HeaderTimeout, MaxIdleConnsPerHost: 100,
+	}
+	if set.tune != nil {
+		set.tune(s.transport)
 	}
 	if set.transport == nil {
 		set.transport = s.transport
