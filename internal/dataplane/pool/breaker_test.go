@@ -209,6 +209,15 @@ func (c *clients) run() {
 	}
 }
 
+// firstServed is when the first request was served, of which there must be one.
+func (c *clients) firstServed() time.Time {
+	c.Helper()
+	if len(c.served) == 0 {
+		c.Fatal("not one request was served")
+	}
+	return c.served[0]
+}
+
 // request is one client's request: up to four attempts, as the proxy makes them.
 func (c *clients) request() { c.attempt(&Want{Model: "large"}, 1) }
 
@@ -287,8 +296,8 @@ func TestRecoveryFromAnOutage(t *testing.T) {
 					})
 				}
 				c.run()
-				if limit := 3*time.Second + every; len(c.served) == 0 || c.served[0].Sub(back) > limit {
-					t.Errorf("first served %v after the upstream's return", c.served[0].Sub(back))
+				if limit := 3*time.Second + every; c.firstServed().Sub(back) > limit {
+					t.Errorf("first served %v after the upstream's return", c.firstServed().Sub(back))
 				}
 				if lost > 0 {
 					t.Errorf("%d of %d requests were sent away after that", lost, late)

@@ -287,3 +287,18 @@ func TestOutageWithoutAReason(t *testing.T) {
 		t.Errorf("%+v", h)
 	}
 }
+
+// The marks of a large account need much room, which is given back.
+func TestGuardGivesRoomBack(t *testing.T) {
+	s := newScene(t)
+	id := s.put(10*guardKeep, "ada")[0]
+	s.put(1, "")
+	s.tryKey(id, noCredit)
+	if got := len(s.p.guard.made); got != 10*guardKeep {
+		t.Fatalf("%d marks are remembered", got)
+	}
+	s.try(served)
+	if got := cap(s.p.guard.made); got > guardKeep {
+		t.Errorf("room for %d marks is kept", got)
+	}
+}

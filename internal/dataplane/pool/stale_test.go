@@ -231,8 +231,8 @@ func TestWhoIsProven(t *testing.T) {
 		outage bool // when five of them are refused
 	}{
 		{"served lately", time.Hour, 0, true},
-		{"served within the week", 7*24*time.Hour - time.Minute, 0, true},
-		{"served before that", 7*24*time.Hour + time.Minute, 0, false},
+		{"served within the week", 7 * 24 * time.Hour, 0, true},
+		{"served before that", 7*24*time.Hour + 1, 0, false},
 		{"refused since", time.Hour, 1, false},
 	}
 	for _, test := range tests {
