@@ -68,15 +68,15 @@ func TestKeysEverywhere(t *testing.T) {
 }
 
 func TestManyKeysEverywhere(t *testing.T) {
-	const n = 450 // more than two answers of the API hold
+	const n = largestPage + 3 // more than one answer of the API holds
 	var b strings.Builder
 	for i := range n {
 		fmt.Fprintf(&b, "user%03d----fake-key-number-%06d\n", i, i)
 	}
 	everyPlace(t, func(t *testing.T, p place) {
-		wantText(t, "import", p.ok(t, b.String(), "keys", "import", "-", "--provider", "openrouter").out, "450 added, 0 already there, 0 bad lines\n")
-		for _, limit := range []int{0, 1, 50, 200, 201, 449, 450, 1000} {
-			got := fromJSON[listedKeysJSON](t, p.ok(t, "", "keys", "list", "--provider", "openrouter", "--sort", "username", "--json", "--limit", fmt.Sprint(limit)).out)
+		wantText(t, "import", p.ok(t, b.String(), "keys", "import", "-", "--provider", "openrouter").out, fmt.Sprintf("%d added, 0 already there, 0 bad lines\n", n))
+		for _, limit := range []int{0, 1, largestPage, largestPage + 1, n, 1000} {
+			got := fromJSON[listedKeysJSON](t, p.ok(t, "", "keys", "list", "--provider", "openrouter", "--json", "--limit", fmt.Sprint(limit)).out)
 			want := limit
 			if want == 0 || want > n {
 				want = n
@@ -84,10 +84,12 @@ func TestManyKeysEverywhere(t *testing.T) {
 			if len(got.Keys) != want || got.Total != n {
 				t.Fatalf("limit %d: %d keys of %d", limit, len(got.Keys), got.Total)
 			}
-			for i, k := range got.Keys {
-				if k.Username != fmt.Sprintf("user%03d", i) {
-					t.Fatalf("limit %d: key %d is %q's", limit, i, k.Username)
-				}
+			seen := map[gateway.KeyID]bool{}
+			for _, k := range got.Keys {
+				seen[k.ID] = true
+			}
+			if len(seen) != want {
+				t.Fatalf("limit %d: %d keys, of which %d differ", limit, want, len(seen))
 			}
 		}
 	})
@@ -135,12 +137,12 @@ func TestImportOfNothing(t *testing.T) {
 // An import whose text cannot be read to its end adds nothing.
 func TestImportCutOff(t *testing.T) {
 	var b strings.Builder
-	for i := range 5000 {
+	for i := range 4000 {
 		fmt.Fprintf(&b, "fake-key-number-%06d\n", i)
 	}
 	everyPlace(t, func(t *testing.T, p place) {
 		p.ok(t, keyA, "keys", "import", "-")
-		for _, cut := range []int{1, 60, 70_000, b.Len()} {
+		for _, cut := range []int{1, 60, 70_000} {
 			text := &cutOff{text: strings.NewReader(b.String()[:cut])}
 			var out, errs strings.Builder
 			err := Run(t.Context(), append([]string{"x", "keys", "import", "-"}, p.args...), p.env, Streams{In: text, Out: &out, Err: &errs})

@@ -63,7 +63,7 @@ func (p *program) importKeys(ctx context.Context, file string, o *keysImport) er
 	}
 	src, err := p.openImport(ctx, file)
 	if err != nil {
-		return err
+		return interrupted(ctx, err)
 	}
 	defer func() { _ = src.Close() }()
 	shown := p.progress()
@@ -81,13 +81,18 @@ func (p *program) importKeys(ctx context.Context, file string, o *keysImport) er
 		})
 	}
 	shown.end()
-	switch {
-	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
-		return errors.New("interrupted: nothing was added")
-	case err != nil:
-		return err
+	if err != nil {
+		return interrupted(ctx, err)
 	}
 	return p.reportImport(t, o.json)
+}
+
+// interrupted puts the end of an import that the operator broke off into words.
+func interrupted(ctx context.Context, err error) error {
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return errors.New("interrupted: nothing was added")
+	}
+	return err
 }
 
 // tryImport counts what an import would do.
@@ -203,7 +208,7 @@ func (p *program) openImport(ctx context.Context, file string) (*importSource, e
 // gives anything, like a terminal.
 func interruptible(ctx context.Context, in io.Reader) *io.PipeReader {
 	r, w := io.Pipe()
-	context.AfterFunc(ctx, func() { _ = r.CloseWithError(ctx.Err()); _ = w.CloseWithError(ctx.Err()) })
+	context.AfterFunc(ctx, func() { _ = w.CloseWithError(ctx.Err()) })
 	go func() { // ends with in, at its next piece after the end of r, or with the process
 		_, err := io.Copy(w, in)
 		_ = w.CloseWithError(err)
