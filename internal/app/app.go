@@ -27,11 +27,14 @@ const (
 	tickEvery   = 100 * time.Millisecond // keys whose rest is over come back
 	followEvery = 2 * time.Second        // rows that something else inserted are noticed
 	rehashEvery = 2 * time.Second        // used plain tokens are replaced by hashes
-	foldEvery   = 30 * time.Second       // the journal of key counts is added up
+	foldEvery   = 2 * time.Minute        // the journal of key counts is added up
 )
 
 // lastWrite is how long the final write may take after everything has stopped.
 const lastWrite = 10 * time.Second
+
+// lastFold is how long the journal of key counts may be added up at the end.
+const lastFold = 3 * time.Second
 
 // Deps are what an App takes from outside.
 type Deps struct {
@@ -201,7 +204,15 @@ func (a *App) Stop(ctx context.Context) error {
 	if err := a.writer.flush(last); err != nil {
 		errs = append(errs, fmt.Errorf("write down the last counts: %w", err))
 	}
-	errs = append(errs, a.store.Fold(last), a.roster.rehash(last), a.release())
+	errs = append(errs, a.roster.rehash(last))
+	// The journal is as durable as the rest. Whatever is not added up within a
+	// moment is at the next start.
+	moment, cancel := context.WithTimeout(last, lastFold)
+	defer cancel()
+	if err := a.store.Fold(moment); err != nil {
+		a.log.DebugContext(ctx, "the journal of key counts is left for the next start", slog.Any("error", err))
+	}
+	errs = append(errs, a.release())
 	return errors.Join(errs...)
 }
 

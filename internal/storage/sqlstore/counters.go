@@ -3,6 +3,8 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"slices"
+	"strings"
 	"time"
 
 	"ollama-api-pool/internal/gateway"
@@ -200,37 +202,57 @@ func (b *batch) keys(deltas []gateway.KeyDelta) {
 	}
 }
 
+// addUpRows is how many keys' attempts one statement adds.
+const addUpRows = 100
+
 // addUp adds attempts to the keys' statistics. The rate of success leaves out
 // attempts that the client broke off.
 func (b *batch) addUp(deltas []gateway.KeyDelta) {
-	b.run(`insert into {p}key_stats (api_key, consecutive_failures, created_at)
-		select api_key, consecutive_failures, created_at from {p}keys where key_id = ?`, func(begin func(args ...any) int64) {
-		b.run(addAttempts, func(add func(args ...any) int64) {
-			for i := range deltas {
-				c, id := &deltas[i].Counts, string(deltas[i].Key)
-				used, success, failure := at(c.LastUsed), at(c.LastSuccess), at(c.LastFailure)
-				count := func() int64 {
-					return add(c.Total, c.Success, c.Failure, c.Success, c.Success+c.Failure,
-						used, used, success, success, failure, failure, id)
-				}
-				if count() == 0 && begin(id) > 0 {
-					count()
-				}
+	whole := len(deltas) - len(deltas)%addUpRows
+	b.addUpBy(addUpRows, deltas[:whole])
+	b.addUpBy(len(deltas)-whole, deltas[whole:])
+}
+
+// addUpBy adds n keys' attempts at a time.
+func (b *batch) addUpBy(n int, deltas []gateway.KeyDelta) {
+	if len(deltas) == 0 {
+		return
+	}
+	rows := strings.Repeat(", (?, ?, ?, ?, ?, ?, ?)", n)[len(", "):]
+	b.run(addAttemptsBefore+rows+addAttemptsAfter, func(exec func(args ...any) int64) {
+		args := make([]any, 0, 7*n)
+		for chunk := range slices.Chunk(deltas, n) {
+			args = args[:0]
+			for i := range chunk {
+				c := &chunk[i].Counts
+				args = append(args, string(chunk[i].Key), c.Total, c.Success, c.Failure, at(c.LastUsed), at(c.LastSuccess), at(c.LastFailure))
 			}
-		})
+			exec(args...)
+		}
 	})
 }
 
-const addAttempts = `update {p}key_stats set
-	total_requests = coalesce(total_requests, 0) + ?,
-	success_count = coalesce(success_count, 0) + ?,
-	failure_count = coalesce(failure_count, 0) + ?,
-	success_rate = coalesce(round(100.0 * (coalesce(success_count, 0) + ?)
-		/ nullif(coalesce(success_count, 0) + coalesce(failure_count, 0) + ?, 0), 2), 0),
-	last_used = case when last_used is null or last_used < ? then ? else last_used end,
-	last_success = case when last_success is null or last_success < ? then ? else last_success end,
-	last_failure = case when last_failure is null or last_failure < ? then ? else last_failure end
-	where api_key = (select api_key from {p}keys where key_id = ?)`
+// addAttempts is one statement in two pieces, between which a list of values
+// for each key stands. Keys that are not there any more fall out at the join.
+const (
+	addAttemptsBefore = `with d (key_id, total, ok, bad, used, used_ok, used_bad) as (values `
+	addAttemptsAfter  = `)
+	insert into {p}key_stats as s (api_key, total_requests, success_count, failure_count, success_rate,
+		last_used, last_success, last_failure, consecutive_failures, created_at)
+	select k.api_key, d.total, d.ok, d.bad, coalesce(round(100.0 * d.ok / nullif(d.ok + d.bad, 0), 2), 0),
+		d.used, d.used_ok, d.used_bad, k.consecutive_failures, k.created_at
+	from d join {p}keys k on k.key_id = d.key_id where true
+	on conflict (api_key) do update set
+		total_requests = coalesce(s.total_requests, 0) + excluded.total_requests,
+		success_count = coalesce(s.success_count, 0) + excluded.success_count,
+		failure_count = coalesce(s.failure_count, 0) + excluded.failure_count,
+		success_rate = coalesce(round(100.0 * (coalesce(s.success_count, 0) + excluded.success_count)
+			/ nullif(coalesce(s.success_count, 0) + excluded.success_count
+				+ coalesce(s.failure_count, 0) + excluded.failure_count, 0), 2), 0),
+		last_used = case when s.last_used is null or s.last_used < excluded.last_used then excluded.last_used else s.last_used end,
+		last_success = case when s.last_success is null or s.last_success < excluded.last_success then excluded.last_success else s.last_success end,
+		last_failure = case when s.last_failure is null or s.last_failure < excluded.last_failure then excluded.last_failure else s.last_failure end`
+)
 
 // refusals writes which models keys may not use, and forgets what is over.
 func (b *batch) refusals(refusals []gateway.Refusal) {

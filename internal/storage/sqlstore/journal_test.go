@@ -53,12 +53,12 @@ func used(ids []gateway.KeyID, at time.Time) gateway.Delta {
 func countsOf(t *testing.T, s *Store) map[gateway.KeyID]gateway.KeyCounts {
 	t.Helper()
 	m := map[gateway.KeyID]gateway.KeyCounts{}
-	err := s.EachKey(t.Context(), gateway.Ollama, func(k gateway.Key) error {
-		m[gateway.IDOfKey(k.Secret)] = k.Counts
-		return nil
-	})
+	keys, _, err := s.Keys(t.Context(), gateway.Ollama, KeyQuery{})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, k := range keys {
+		m[gateway.IDOfKey(k.Secret)] = k.Counts
 	}
 	return m
 }
@@ -147,4 +147,18 @@ func FuzzReadCounts(f *testing.F) {
 			t.Fatalf("read %v, then %v", sums, again)
 		}
 	})
+}
+
+func BenchmarkFold(b *testing.B) {
+	s, _, ids := storeOf(b, 20_000)
+	d := []gateway.Delta{used(ids, time.Now())}
+	for b.Loop() {
+		if err := s.Apply(b.Context(), d); err != nil {
+			b.Fatal(err)
+		}
+		if err := s.Fold(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*len(ids)), "us/key")
 }

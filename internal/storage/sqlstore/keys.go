@@ -81,7 +81,8 @@ func (s *Store) key(t tables, r *keyRow, counts gateway.KeyCounts) (gateway.Key,
 
 // EachKey calls visit for every key of a provider, in no particular order, and
 // stops at its first error. Rows that another program has inserted are taken
-// in first. visit must not call the Store.
+// in first. Counts that are still in the journal are left out: loading must not
+// wait for them. visit must not call the Store.
 func (s *Store) EachKey(ctx context.Context, p gateway.ProviderName, visit func(gateway.Key) error) error {
 	const did = "load the keys from the store"
 	t, err := tablesOf(p)
@@ -90,9 +91,6 @@ func (s *Store) EachKey(ctx context.Context, p gateway.ProviderName, visit func(
 	}
 	if err := s.adopt(ctx, t); err != nil {
 		return s.dialect.fault(did, err)
-	}
-	if err := s.Fold(ctx); err != nil {
-		return err
 	}
 	return s.read(ctx, did, func(inside context.Context, tx *sql.Tx) error {
 		if err := s.checkSeal(inside, tx); err != nil {
