@@ -14,7 +14,8 @@ type Sample struct {
 }
 
 // SampleKeys returns the demo's keys of a provider: most work, and there is one
-// at least for every fate that the provider knows.
+// at least for every fate that the provider knows. Bad ones stand between good
+// ones, so that failover shows from the first calls on and never runs out.
 func SampleKeys(p gateway.ProviderName) []Sample {
 	type owner struct {
 		name string
@@ -22,36 +23,36 @@ func SampleKeys(p gateway.ProviderName) []Sample {
 	}
 	owners := []owner{
 		{"ada@demo.invalid", FateOK},
+		{"ken@demo.invalid", FateRevoked},
 		{"ada@demo.invalid", FateOK},
-		{"ada@demo.invalid", FateOK},
+		{"alan@demo.invalid", FateOverQuota},
 		{"grace@demo.invalid", FateOK},
-		{"grace@demo.invalid", FateOK},
+		{"john@demo.invalid", FatePlan},
+		{"dennis@demo.invalid", FateNoCredit},
 		{"edsger@demo.invalid", FateOK},
 		{"barbara@demo.invalid", FateOK},
-		{"donald@demo.invalid", FateOK},
-		{"N/A", FateOK},
-		{"N/A", FateOK},
-		{"", FateOK},
-		{"john@demo.invalid", FatePlan},
-		{"frances@demo.invalid", FatePlan},
-		{"alan@demo.invalid", FateOverQuota},
-		{"alan@demo.invalid", FateOverQuota},
-		{"tony@demo.invalid", FateOverWeek},
 		{"niklaus@demo.invalid", FateFlaky},
-		{"dennis@demo.invalid", FateNoCredit},
-		{"ken@demo.invalid", FateRevoked},
+		{"grace@demo.invalid", FateOK},
+		{"alan@demo.invalid", FateOverQuota},
+		{"N/A", FateOK},
+		{"tony@demo.invalid", FateOverWeek},
+		{"donald@demo.invalid", FateOK},
+		{"frances@demo.invalid", FatePlan},
+		{"N/A", FateOK},
 		{"N/A", FateRevoked},
+		{"ada@demo.invalid", FateOK},
+		{"", FateOK},
 	}
 	if p == gateway.OpenRouter {
 		owners = []owner{
 			{"ada@demo.invalid", FateOK},
-			{"ada@demo.invalid", FateOK},
+			{"ken@demo.invalid", FateRevoked},
 			{"grace@demo.invalid", FateOK},
-			{"N/A", FateOK},
 			{"john@demo.invalid", FatePlan},
 			{"alan@demo.invalid", FateOverQuota},
+			{"ada@demo.invalid", FateOK},
 			{"dennis@demo.invalid", FateNoCredit},
-			{"ken@demo.invalid", FateRevoked},
+			{"N/A", FateOK},
 		}
 	}
 	out := make([]Sample, len(owners))
