@@ -60,7 +60,7 @@ func (a *App) dispatch(w http.ResponseWriter, r *http.Request) {
 type serverLog struct{ log *slog.Logger }
 
 func (s serverLog) Write(p []byte) (int, error) {
-	s.log.Debug("http server", slog.String("message", strings.TrimSpace(string(p)))) //nolint:sloglint // no request stands behind it
+	s.log.Debug("http server", slog.String("message", strings.TrimSpace(string(p))))
 	return len(p), nil
 }
 
