@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"errors"
 	"path/filepath"
 	"testing"
 	"time"
@@ -40,7 +41,7 @@ func filled(b *testing.B, key []byte) Options {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := s.Apply(b.Context(), []gateway.Delta{d}); err != nil {
+	if err := errors.Join(s.Apply(b.Context(), []gateway.Delta{d}), s.Fold(b.Context())); err != nil {
 		b.Fatal(err)
 	}
 	mustClose(b, s)

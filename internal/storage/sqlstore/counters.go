@@ -21,7 +21,7 @@ func (s *Store) Apply(ctx context.Context, deltas []gateway.Delta) error {
 	if nothing {
 		return nil
 	}
-	return s.write(ctx, "write counters to the store", func(inside context.Context, tx *sql.Tx) error {
+	err := s.write(ctx, "write counters to the store", func(inside context.Context, tx *sql.Tx) error {
 		for i := range deltas {
 			t, err := tablesOf(deltas[i].Provider)
 			if err != nil {
@@ -32,7 +32,6 @@ func (s *Store) Apply(ctx context.Context, deltas []gateway.Delta) error {
 			b.tokens(deltas[i].Tokens)
 			b.states(deltas[i].States)
 			b.keys(deltas[i].Keys)
-			s.journalled.Store(s.journalled.Load() || len(deltas[i].Keys) >= journalFrom)
 			b.refusals(deltas[i].Refusals)
 			if b.err != nil {
 				return b.err
@@ -40,6 +39,12 @@ func (s *Store) Apply(ctx context.Context, deltas []gateway.Delta) error {
 		}
 		return nil
 	})
+	// After the commit: a Fold that runs at the same time must not take the
+	// mark away before there is anything to see.
+	if slices.ContainsFunc(deltas, func(d gateway.Delta) bool { return len(d.Keys) >= journalFrom }) {
+		s.journalled.Store(true)
+	}
+	return err
 }
 
 // batch writes one provider's delta. After an error its methods do nothing.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 	"syscall"
 
@@ -52,6 +53,18 @@ func (d dialect) fault(did string, err error) error {
 		return fmt.Errorf("%s: %w", did, err)
 	}
 	return &Fault{Did: did, Path: d.path, Cause: cause, Cure: cure, Err: err}
+}
+
+// mustBeThere is for what does not make a new file.
+func (d dialect) mustBeThere(did string) error {
+	_, err := os.Stat(d.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &Fault{Did: did, Path: d.path, Cause: "there is no store", Cure: "look where it is (DATA_DIR)"}
+	}
+	if err != nil {
+		return d.placeFault(did, err)
+	}
+	return nil
 }
 
 // placeFault wraps what the operating system says about the place of the file.

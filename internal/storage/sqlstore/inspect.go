@@ -1,9 +1,6 @@
 package sqlstore
 
-import (
-	"context"
-	"os"
-)
+import "context"
 
 // Sealing is how a database keeps its upstream keys.
 type Sealing struct {
@@ -21,8 +18,8 @@ func Inspect(ctx context.Context, path string, key []byte) (Sealing, error) {
 		return Sealing{}, err
 	}
 	const did = "look into the store"
-	if _, err := os.Stat(s.dialect.path); err != nil {
-		return Sealing{}, s.dialect.fault(did, err)
+	if err := s.dialect.mustBeThere(did); err != nil {
+		return Sealing{}, err
 	}
 	var found Sealing
 	err = s.look(ctx, func(mark string, hasKeys bool) error {

@@ -46,7 +46,7 @@ func TestInspect(t *testing.T) {
 
 	missing := filepath.Join(dir, "missing.db")
 	_, err := Inspect(t.Context(), missing, nil)
-	wantLine(t, err, missing, "look into the store")
+	wantLine(t, err, missing, "look into the store", "there is no store")
 	if _, err := os.Stat(missing); err == nil {
 		t.Error("a missing file was made")
 	}

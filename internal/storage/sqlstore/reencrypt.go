@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"ollama-api-pool/internal/gateway"
@@ -42,10 +41,8 @@ func Reencrypt(ctx context.Context, path string, oldKey, newKey []byte, progress
 		return err
 	}
 	const did = "change the encryption of the store"
-	if _, err := os.Stat(s.dialect.path); errors.Is(err, os.ErrNotExist) {
-		return &Fault{Did: did, Path: s.dialect.path, Cause: "there is no store", Cure: "look where it is (DATA_DIR)"}
-	} else if err != nil {
-		return s.dialect.placeFault(did, err)
+	if err := s.dialect.mustBeThere(did); err != nil {
+		return err
 	}
 	if err := s.look(ctx, func(mark string, _ bool) error { return s.canChange(mark, next, did) }); err != nil {
 		return s.dialect.fault(did, err)

@@ -96,7 +96,8 @@ func (s *seal) plain(p gateway.ProviderName, stored string) (gateway.Secret, err
 		return gateway.Secret(stored), nil
 	}
 	box, err := base64.RawStdEncoding.DecodeString(text)
-	if err != nil || len(box) < s.aead.NonceSize() {
+	// Base64 has several forms of one value; ours has one, as the primary key must.
+	if err != nil || len(box) < s.aead.NonceSize() || base64.RawStdEncoding.EncodeToString(box) != text {
 		return "", errSealBroken
 	}
 	key, err := s.aead.Open(nil, box[:s.aead.NonceSize()], box[s.aead.NonceSize():], []byte(p))
