@@ -48,6 +48,7 @@ type setting struct {
 	disabled  bool
 	noPath    bool // tokens in the path are switched off
 	ttl       time.Duration
+	quiet     bool // nothing is logged
 }
 
 // keys makes the first n keys; change may alter each.
@@ -144,6 +145,9 @@ func (s *scene) build(set *setting) {
 	registry := &auth.Registry{}
 	registry.Put(gateway.Token{Hash: gateway.HashToken(token), Name: "test", Providers: []gateway.ProviderName{set.provider}})
 	log := slog.New(slog.NewJSONHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if set.quiet {
+		log = slog.New(slog.DiscardHandler)
+	}
 	models := cache.NewModels(set.ttl, set.opts.Now)
 	steps := httpkit.Chain(s.forwarder.Serve,
 		httpkit.Identify, httpkit.AccessLog(log), httpkit.Recover(log), dataplane.Count, dataplane.Admit,
