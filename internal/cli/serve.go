@@ -69,9 +69,6 @@ func (p *program) greet(cfg *config.Config, a *app.App) {
 	} else {
 		b.WriteString("  admin token   from the settings (ADMIN_TOKEN)\n")
 	}
-	if cfg.EncryptionKey == "" {
-		b.WriteString("  encryption    off: keys are stored as they are (see 'encryption --help')\n")
-	}
 	if a.Keys() == 0 {
 		fmt.Fprintf(&b, "\nThe pool is empty. In another terminal:\n\n  %[1]s keys import FILE\n  %[1]s tokens create NAME\n", p.name)
 		b.WriteString("\nFILE holds one key a line. The second prints a token for your client, once.\n")
