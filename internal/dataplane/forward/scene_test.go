@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -83,6 +84,7 @@ type scene struct {
 	transport *http.Transport
 	server    *http.Server
 	records   chan gateway.Record
+	running   atomic.Int32
 
 	mu       sync.Mutex // guards what follows
 	attempts int
@@ -153,9 +155,14 @@ func (s *scene) build(set *setting) {
 		httpkit.Identify, httpkit.AccessLog(log), httpkit.Recover(log), dataplane.Count, dataplane.Admit,
 		auth.Require(registry, set.opts.Now, false), dataplane.Local, models.Serve,
 	)
+	entry := httpkit.Entry(steps, httpkit.WriteDataError)
 	s.handler = &dataplane.Surface{
 		Routes: dataplane.NewRoutes(), Clients: httpkit.NewClients(nil), TokenInPath: !set.noPath,
-		Now: set.opts.Now, Done: s.note, Steps: httpkit.Entry(steps, httpkit.WriteDataError),
+		Now: set.opts.Now, Done: s.note, Steps: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s.running.Add(1)
+			defer s.running.Add(-1)
+			entry.ServeHTTP(w, r)
+		}),
 	}
 }
 
@@ -296,6 +303,26 @@ func (s *scene) untouched(numbers ...int) {
 			s.tb.Errorf("key %d: %s, want it untouched", n, got)
 		}
 	}
+}
+
+// clock is a time that passes when a test says so.
+type clock struct {
+	mu sync.Mutex // guards at
+	at time.Time
+}
+
+func newClock() *clock { return &clock{at: time.Now()} }
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *clock) pass(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
 }
 
 // apiError is an error as one of the three dialects writes it.
