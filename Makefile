@@ -80,10 +80,12 @@ generate: ## write the generated files anew
 	$(GO) generate ./...
 
 .PHONY: bench
-bench: bench-go ## run the benchmarks; PKG, BENCH and BENCHTIME narrow them
+bench: ## measure beside nginx and bare proxies; SCENARIOS, ROUNDS, TARGETS, KEYS narrow it
+	@NEEDS='nginx nginx-light' scripts/test-deps
+	@GO='$(GO)' sh bench/run.sh
 
 .PHONY: bench-go
-bench-go:
+bench-go: ## run the Go benchmarks; PKG, BENCH and BENCHTIME narrow them
 	$(GO) test -run='^$$' -bench='$(BENCH)' -benchtime=$(BENCHTIME) -benchmem $(PKG)
 
 .PHONY: fuzz
