@@ -87,8 +87,14 @@ func (i *Instance) Start() {
 			i.tb.Fatal(err)
 		}
 		i.admin = strings.TrimSpace(string(token))
-		i.secrets.plant(i.admin)
+	} else {
+		for _, setting := range i.Env {
+			if token, ok := strings.CutPrefix(setting, "ADMIN_TOKEN="); ok {
+				i.admin = token
+			}
+		}
 	}
+	i.secrets.plant(i.admin)
 }
 
 // relative makes a path that the program printed relative to its directory.

@@ -17,14 +17,14 @@ import (
 // upstream plays both providers on a loopback port of the test's process.
 type upstream struct {
 	*simulator.Simulator
-	URL   string
-	fates map[string]simulator.Fate
-	held  atomic.Pointer[hold]
+	URL     string
+	held    atomic.Pointer[hold]
+	trusted atomic.Pointer[string] // a key that stands for every other, nil: none
 }
 
 // newUpstream starts an upstream that knows these keys.
-func newUpstream(tb testing.TB, fates map[string]simulator.Fate) *upstream {
-	u := &upstream{Simulator: simulator.New(simulator.Options{Keys: fates}), fates: fates}
+func newUpstream(tb testing.TB, fates map[string]fate) *upstream {
+	u := &upstream{Simulator: simulator.New(simulator.Options{Keys: fates})}
 	server := httptest.NewServer(http.HandlerFunc(u.serve))
 	tb.Cleanup(server.Close)
 	u.URL = server.URL
@@ -39,11 +39,11 @@ func (u *upstream) settings() []string {
 // mixed are the fates of keys of which requests meet bad ones too, as many in
 // a row as a request may try; healthy ones all work.
 var (
-	mixed = []simulator.Fate{
-		simulator.FateOK, simulator.FateRevoked, simulator.FateOK, simulator.FateOverQuota,
-		simulator.FateOK, simulator.FateNoCredit, simulator.FateOK,
+	mixed = []fate{
+		fateOK, simulator.FateRevoked, fateOK, simulator.FateOverQuota,
+		fateOK, simulator.FateNoCredit, fateOK,
 	}
-	healthy = []simulator.Fate{simulator.FateOK, simulator.FateOK, simulator.FateOK}
+	healthy = []fate{fateOK, fateOK, fateOK}
 )
 
 func fakeKey(p gateway.ProviderName, n int) string {
@@ -52,9 +52,9 @@ func fakeKey(p gateway.ProviderName, n int) string {
 
 // serving is an upstream and an instance in front of it, with a key of each
 // fate in both pools, and a token for both providers.
-func serving(tb testing.TB, fates []simulator.Fate, settings ...string) (*upstream, *Instance, string) {
+func serving(tb testing.TB, fates []fate, settings ...string) (*upstream, *Instance, string) {
 	tb.Helper()
-	known := map[string]simulator.Fate{}
+	known := map[string]fate{}
 	keys := map[gateway.ProviderName][]string{}
 	for _, p := range gateway.Providers() {
 		for n, fate := range fates {
@@ -86,6 +86,9 @@ func (u *upstream) hold(parts int) *hold {
 }
 
 func (u *upstream) serve(w http.ResponseWriter, r *http.Request) {
+	if key := u.trusted.Load(); key != nil {
+		r.Header.Set("Authorization", "Bearer "+*key)
+	}
 	h := u.held.Swap(nil)
 	if h == nil {
 		u.ServeHTTP(w, r)
@@ -139,3 +142,8 @@ func awaitClosed(tb testing.TB, c <-chan struct{}, within time.Duration, what st
 		tb.Errorf("not within %v: %s", within, what)
 	}
 }
+
+// Names of the simulator that tests use often.
+type fate = simulator.Fate
+
+const fateOK = simulator.FateOK
