@@ -49,9 +49,11 @@ func modelName(body []byte) string {
 func cleanName(raw []byte) string {
 	name := string(raw[:min(len(raw), 6*maxModelName)])
 	if strings.IndexByte(name, '\\') >= 0 {
-		if json.Unmarshal([]byte(`"`+name+`"`), &name) != nil {
+		var decoded string // not name: its address would cost every request an allocation
+		if json.Unmarshal([]byte(`"`+name+`"`), &decoded) != nil {
 			return ""
 		}
+		name = decoded
 	}
 	if !plain(name) {
 		name = strings.Map(func(r rune) rune {
