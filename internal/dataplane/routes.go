@@ -179,14 +179,17 @@ func strike(path string) string {
 // struck stands where a token was.
 const struck = "***"
 
-// holdsToken finds sk- at the beginning of a word.
+// longWord is a length that no name has which is not a secret.
+const longWord = 24
+
+// holdsToken finds sk- at the beginning of a word, or before a long one.
 func holdsToken(part string) bool {
 	plain, err := url.PathUnescape(part)
 	if err != nil {
 		return true
 	}
-	i := strings.Index(plain, "sk-")
-	return i == 0 || i > 0 && !isLetter(plain[i-1])
+	before, rest, found := strings.Cut(plain, "sk-")
+	return found && (before == "" || !isLetter(before[len(before)-1]) || len(rest) >= longWord || holdsToken(rest))
 }
 
 func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }

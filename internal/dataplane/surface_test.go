@@ -1,0 +1,151 @@
+package dataplane
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/httpkit"
+)
+
+// visit sends a request through a surface whose last step is h, and returns the
+// exchange as it was at the end.
+func visit(t *testing.T, s *Surface, r *http.Request, h httpkit.Handler) (*httptest.ResponseRecorder, *gateway.Exchange) {
+	t.Helper()
+	var x *gateway.Exchange
+	steps := httpkit.Chain(h, func(next httpkit.Handler) httpkit.Handler {
+		return func(w http.ResponseWriter, r *http.Request) error {
+			x = gateway.ExchangeFrom(r.Context())
+			return next(w, r)
+		}
+	}, Count, Admit, Local)
+	s.Routes, s.Clients, s.Now = NewRoutes(), httpkit.NewClients(nil), time.Now
+	s.Steps = httpkit.Entry(steps, httpkit.WriteDataError)
+	finished := 0
+	s.Done = func(*gateway.Record) { finished++ }
+	w := httptest.NewRecorder()
+	func() {
+		defer func() { _ = recover() }()
+		s.ServeHTTP(w, r)
+	}()
+	if want := 1; r.Method != http.MethodOptions && finished != want {
+		t.Errorf("%d records, want %d", finished, want)
+	}
+	return w, x
+}
+
+func ask(t *testing.T, method, path string) *http.Request {
+	t.Helper()
+	return httptest.NewRequestWithContext(t.Context(), method, path, nil)
+}
+
+func fine(w http.ResponseWriter, r *http.Request) error {
+	gateway.ExchangeFrom(r.Context()).Record.Status = http.StatusOK
+	_, err := io.WriteString(w, "fine")
+	return err
+}
+
+func TestSurfaceOpensTheExchange(t *testing.T) {
+	w, x := visit(t, &Surface{TokenInPath: true}, ask(t, "POST", "/t/"+token+"/openrouter/v1/messages"), fine)
+	if w.Body.String() != "fine" {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if x.Path != "/t/***/openrouter/v1/messages" || x.PathToken.Reveal() != token || x.Record.Provider != gateway.OpenRouter ||
+		x.Record.StartedAt.IsZero() || x.Record.Duration <= 0 || x.ClientIP.String() != "192.0.2.1" {
+		t.Errorf("%+v", x)
+	}
+}
+
+func TestSurfaceTurnsAway(t *testing.T) {
+	for _, tt := range []struct {
+		method, path string
+		tokens       bool
+		status       int
+	}{
+		{"GET", "/v1/nothing", true, 404},
+		{"GET", "/v1/messages", true, 405},
+		{"POST", "/t/" + token + "/v1/messages", false, 404},
+		{"POST", "/t//v1/messages", true, 200}, // no token at all: auth's business
+		{"POST", "/api/push", true, 403},
+		{"GET", "/v1/models/%25zz", true, 200},
+	} {
+		w, x := visit(t, &Surface{TokenInPath: tt.tokens}, ask(t, tt.method, tt.path), fine)
+		if w.Code != tt.status || x.Record.Status != tt.status {
+			t.Errorf("%s %s: %d, recorded %d", tt.method, tt.path, w.Code, x.Record.Status)
+		}
+		if strings.Contains(w.Body.String(), token) || strings.Contains(x.Path, token) {
+			t.Errorf("%s: the token shows", tt.path)
+		}
+	}
+}
+
+// The status in the record is what the client saw.
+func TestCount(t *testing.T) {
+	for name, tt := range map[string]struct {
+		h    httpkit.Handler
+		want int
+	}{
+		"fine":          {fine, 200},
+		"error of ours": {func(http.ResponseWriter, *http.Request) error { return gateway.Errorf(gateway.KindNoKey, "no") }, 503},
+		"unknown error": {func(http.ResponseWriter, *http.Request) error { return io.ErrUnexpectedEOF }, 500},
+		"broken off": {func(w http.ResponseWriter, r *http.Request) error {
+			_ = fine(w, r)
+			return gateway.Errorf(gateway.KindUpstream, "cut")
+		}, 200},
+		"client gone": {func(_ http.ResponseWriter, r *http.Request) error {
+			gateway.ExchangeFrom(r.Context()).Record.End = gateway.EndClientClosed
+			return io.ErrUnexpectedEOF
+		}, 0},
+		"panic": {func(http.ResponseWriter, *http.Request) error { panic("boom") }, 0},
+	} {
+		if _, x := visit(t, &Surface{}, ask(t, "POST", "/api/chat"), tt.h); x.Record.Status != tt.want {
+			t.Errorf("%s: %d, want %d", name, x.Record.Status, tt.want)
+		}
+	}
+}
+
+func TestGreeting(t *testing.T) {
+	for _, method := range []string{"GET", "HEAD"} {
+		w, _ := visit(t, &Surface{TokenInPath: true}, ask(t, method, "/t/"+token+"/"), fine)
+		if w.Code != 200 || w.Body.String() != "Ollama is running" {
+			t.Errorf("%s: %d %s", method, w.Code, w.Body)
+		}
+	}
+}
+
+func TestOrigins(t *testing.T) {
+	const page, other = "https://page.example", "https://other.example"
+	for _, tt := range []struct {
+		origins []string
+		origin  string
+		want    string
+		vary    bool
+	}{
+		{nil, "", "*", false},
+		{nil, page, "*", false},
+		{[]string{"*"}, page, "*", false},
+		{[]string{other, page}, page, page, true},
+		{[]string{other}, page, "", true},
+		{[]string{other}, "", "", true},
+		{[]string{other}, "null", "", true},
+	} {
+		for _, method := range []string{"OPTIONS", "POST"} {
+			r := ask(t, method, "/api/chat")
+			if tt.origin != "" {
+				r.Header.Set("Origin", tt.origin)
+			}
+			w, _ := visit(t, &Surface{Origins: tt.origins}, r, fine)
+			status := map[string]int{"OPTIONS": 204, "POST": 200}[method]
+			if got := w.Header().Get("Access-Control-Allow-Origin"); got != tt.want || w.Code != status || (w.Header().Get("Vary") == "Origin") != tt.vary {
+				t.Errorf("%s from %q with %v: %d %v", method, tt.origin, tt.origins, w.Code, w.Header())
+			}
+			if (w.Header().Get("Access-Control-Expose-Headers") != "") != (tt.want != "") {
+				t.Errorf("%s from %q: exposes %v", method, tt.origin, w.Header())
+			}
+		}
+	}
+}
