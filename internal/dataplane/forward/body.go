@@ -40,11 +40,10 @@ func readPayload(r *http.Request, limit int64) (*payload, error) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return p, nil
 	}
-	tooLarge := gateway.Errorf(gateway.KindTooLarge, "request body is larger than %d bytes (MAX_BODY_BYTES)", limit)
 	n := r.ContentLength
 	switch {
 	case n > limit:
-		return nil, tooLarge
+		return nil, tooLarge(limit)
 	case n >= 0 && n <= smallBody:
 		p.data = make([]byte, n)
 		if _, err := io.ReadFull(r.Body, p.data); err != nil {
@@ -63,7 +62,7 @@ func readPayload(r *http.Request, limit int64) (*payload, error) {
 	}
 	if int64(buf.Len()) > limit {
 		bodies.Put(buf)
-		return nil, tooLarge
+		return nil, tooLarge(limit)
 	}
 	p.pooled, p.data = buf, buf.Bytes()
 	p.trace = &httptrace.ClientTrace{
@@ -71,6 +70,10 @@ func readPayload(r *http.Request, limit int64) (*payload, error) {
 		WroteRequest: func(httptrace.WroteRequestInfo) { p.busy.Add(-1) },
 	}
 	return p, nil
+}
+
+func tooLarge(limit int64) error {
+	return gateway.Errorf(gateway.KindTooLarge, "request body is larger than %d bytes (MAX_BODY_BYTES)", limit)
 }
 
 // drained reads the end of the body: only then does the server watch for the
