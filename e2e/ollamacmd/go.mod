@@ -1,3 +1,4 @@
+// The ollama command that the end-to-end tests build, with all that it needs.
 module ollama-api-pool/e2e/ollamacmd
 
 go 1.26.0
