@@ -134,10 +134,15 @@ func (p *program) versionCommand() *cobra.Command {
 // load reads the settings and passes their warnings on.
 func (p *program) load() (*config.Config, error) {
 	cfg, report, err := config.Load(p.environ, p.configFile)
+	p.warn(report)
+	return cfg, err
+}
+
+// warn passes the settings' warnings on.
+func (p *program) warn(report config.Report) {
 	for _, w := range report.Warnings {
 		_, _ = fmt.Fprintf(p.Err, "warning: %s\n", w)
 	}
-	return cfg, err
 }
 
 // logger makes the log that the settings ask for.

@@ -29,8 +29,9 @@ SHUTDOWN_GRACE (30s), writes everything down and ends.`,
 }
 
 func (p *program) serve(ctx context.Context) error {
-	cfg, err := p.load()
+	cfg, report, err := config.Load(p.environ, p.configFile)
 	if err != nil {
+		p.warn(report)
 		return err
 	}
 	tuneMemory(p.environ)
@@ -38,6 +39,7 @@ func (p *program) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.warn(report) // a start that failed has more to say than doubts
 	p.greet(cfg, a)
 	return p.serveUntilDone(ctx, a)
 }
