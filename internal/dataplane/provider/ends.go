@@ -137,11 +137,13 @@ func after(now time.Time, seconds float64) time.Time {
 }
 
 // ahead gives t to the millisecond if it lies ahead, at most longestRest away.
+// It is cut, not rounded: a client that is told the rest in whole seconds must
+// not be told one more than the upstream told.
 func ahead(now, t time.Time) time.Time {
 	if latest := now.Add(longestRest); t.After(latest) {
 		t = latest
 	}
-	if t = t.UTC().Round(time.Millisecond); t.After(now) {
+	if t = t.UTC().Truncate(time.Millisecond); t.After(now) {
 		return t
 	}
 	return time.Time{}
