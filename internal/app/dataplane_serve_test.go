@@ -33,8 +33,12 @@ func TestDataPlaneCountsAndRemembers(t *testing.T) {
 		path   string
 		status int
 	}{
-		{"/v1/chat/completions", 200}, {"/v1/chat/completions", 200}, {"/v1/messages", 400}, {"/api/chat", 200},
-		{"/openrouter/v1/chat/completions", 200}, {"/v1/nothing", 404},
+		{"/v1/chat/completions", 200},
+		{"/v1/chat/completions", 200},
+		{"/v1/messages", 400},
+		{"/api/chat", 200},
+		{"/openrouter/v1/chat/completions", 200},
+		{"/v1/nothing", 404},
 	} {
 		equal(t, r.path, p.post(r.path, chat).Status, r.status)
 	}

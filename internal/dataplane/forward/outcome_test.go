@@ -179,7 +179,9 @@ func TestAccounts(t *testing.T) {
 		{"no account", []string{"N/A", "n/a", ""}, func(*setting) {}, fails(429, "slow"), "0 1", []string{"resting 0: quota", "active 0", "active 0"}},
 		{"refused key", []string{"a", "a", "b"}, func(*setting) {}, fails(401, "no"), "0 1", []string{"failed 1: 401 unauthorized", "active 0", "active 0"}},
 		{
-			"no credit", []string{"a", "a", "b"}, openRouter, testkit.JSON(402, `{"error":{"code":402,"message":"x","metadata":{"limit_source":"openrouter_credits"}}}`), "0 2",
+			"no credit",
+			[]string{"a", "a", "b"},
+			openRouter, testkit.JSON(402, `{"error":{"code":402,"message":"x","metadata":{"limit_source":"openrouter_credits"}}}`), "0 2",
 			[]string{"failed 1: 402 no credit", "failed 1: 402 no credit", "active 0"},
 		},
 	} {
