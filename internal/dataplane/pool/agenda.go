@@ -66,7 +66,6 @@ func (a *agenda) drop(i int) {
 		return
 	}
 	a.heap[i] = moved
-	a.pos[moved.slot] = int32(i) //nolint:gosec // a heap index is below the number of slots, an int32
 	a.up(i)
 	a.down(int(a.pos[moved.slot]))
 }
@@ -105,5 +104,5 @@ func (a *agenda) down(i int) {
 
 func (a *agenda) place(i int, it appointment) {
 	a.heap[i] = it
-	a.pos[it.slot] = int32(i) //nolint:gosec // as above
+	a.pos[it.slot] = int32(i) //nolint:gosec // a heap index is below the number of slots, an int32
 }

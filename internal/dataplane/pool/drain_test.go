@@ -60,6 +60,26 @@ func TestDrainHandsOutReturns(t *testing.T) {
 	}
 }
 
+// A key that takes the place of one with something to write down is written
+// down once, and only with its own.
+func TestDrainAfterSlotReuse(t *testing.T) {
+	s := newScene(t)
+	for range 3 {
+		id := s.put(1, "")[0]
+		s.try(refused("unauthorized"))
+		s.p.Remove(id)
+	}
+	id := s.put(1, "")[0]
+	s.try(refused("forbidden"))
+	d := s.p.Drain()
+	if len(d.Keys) != 1 || d.Keys[0].Key != id || d.Keys[0].Counts.Total != 1 {
+		t.Errorf("counts %+v", d.Keys)
+	}
+	if len(d.States) != 1 || d.States[0].Key != id || d.States[0].State.LastError != "forbidden" {
+		t.Errorf("states %+v", d.States)
+	}
+}
+
 func TestRestoreTakesEverythingBack(t *testing.T) {
 	s := newScene(t)
 	ids := s.put(3, "")
@@ -181,9 +201,12 @@ func TestDrainAddsUpUnderLoad(t *testing.T) {
 	if sum != want || want.Total < workers*attempts/10 {
 		t.Errorf("written down %+v, happened %+v", sum, want)
 	}
+	s.now = start.Add(10 * time.Second)
+	s.wait(0)
 	for id, state := range states {
-		if now := s.state(id); now != state && now != (gateway.KeyState{}) { // the operator's changes are not written here
-			t.Errorf("key %s: written down %+v, is %+v", id, state, now)
+		written, is := live(state, s.now), live(s.state(id), s.now)
+		if written != is && is != (gateway.KeyState{}) { // the operator's changes are not written here
+			t.Errorf("key %s: written down %+v, is %+v", id, written, is)
 		}
 	}
 }

@@ -71,6 +71,9 @@ func TestWhatIsAnOutage(t *testing.T) {
 			if h.Open != test.outage || h.Open && h.Refusal != "unauthorized" {
 				t.Errorf("%+v, want open: %v", h, test.outage)
 			}
+			if out := s.p.Counts()[gateway.KeyFailed]; h.Open && test.every*time.Duration(len(test.keys)) <= guardWindow+test.every && out > 0 {
+				t.Errorf("%d keys are still marked", out)
+			}
 		})
 	}
 }
@@ -228,6 +231,56 @@ func TestNoPunishmentDuringAnOutage(t *testing.T) {
 		if !s.p.Health().Open {
 			t.Fatalf("%q ends it", v.Reason)
 		}
+	}
+}
+
+// One outage, however long, lets each key off once.
+func TestOneOutageCountsOnce(t *testing.T) {
+	for _, proven := range []bool{true, false} {
+		s := newScene(t)
+		for range 20 {
+			k := gateway.Key{}
+			if proven {
+				k.Counts.LastSuccess = s.now
+			}
+			s.putKey(k)
+		}
+		noticed := 20
+		if proven {
+			noticed = 5
+		}
+		for range noticed {
+			s.try(refused("unauthorized"))
+		}
+		for range 100 {
+			s.wait(time.Second)
+			s.try(refused("unauthorized"))
+		}
+		for i := range s.p.keys {
+			want := uint8(1)
+			if proven && i >= noticed { // the others have only asked whether it is over
+				want = 0
+			}
+			if got := s.p.keys[i].excused; got != want {
+				t.Errorf("proven %v: key %d was let off %d times, want %d", proven, i, got, want)
+			}
+		}
+	}
+}
+
+// Refusals that come in one by one for ever do not pile up.
+func TestGuardForgetsWhatIsOver(t *testing.T) {
+	s := newScene(t)
+	s.put(500, "")
+	for range 500 {
+		s.try(refused("unauthorized"))
+		s.wait(time.Second)
+		if n, m := len(s.p.guard.suspects), len(s.p.guard.made); n > 11 || m > 11 {
+			t.Fatalf("%d suspects and %d marks are remembered", n, m)
+		}
+	}
+	if s.p.Health().Open {
+		t.Error("eleven refusals in ten seconds are taken for an outage")
 	}
 }
 

@@ -31,7 +31,7 @@ func TestLeaseNamesItsKey(t *testing.T) {
 	if got := s.p.IDs(); len(got) != 1 || got[0] != id {
 		t.Errorf("the keys are %v", got)
 	}
-	if s.p.Provider() != gateway.Ollama {
+	if s.p.Len() != 1 || s.p.Provider() != gateway.Ollama {
 		t.Errorf("keys of %q", s.p.Provider())
 	}
 }

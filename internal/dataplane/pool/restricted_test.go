@@ -136,8 +136,9 @@ func TestRefusalsAreHandedOut(t *testing.T) {
 		s.lendKey(id, "large").Release(&plan, s.now)
 	}
 	s.lendKey(ids[0], "").Release(&plan, s.now) // names no model: nothing to remember
-	s.p.ClearRefusals(ids[0])
 	s.p.ClearRefusals("0123456789abcdef")
+	s.wantNone(&Want{Model: "large"}, NoneForPlan, 24*time.Hour)
+	s.p.ClearRefusals(ids[0])
 	s.p.Remove(ids[1])
 	want := []gateway.Refusal{{Key: ids[2], Model: "large", Until: s.now.Add(24 * time.Hour)}}
 	got := s.p.Drain()

@@ -170,6 +170,23 @@ func TestAgainOnlyWhenNothingElseIsLeft(t *testing.T) {
 	s.wantNone(w, AllTried, 0)
 }
 
+// A request that makes more attempts than can be remembered still gets keys.
+func TestMoreAttemptsThanAreRemembered(t *testing.T) {
+	s := newScene(t)
+	ids := s.put(MaxTried+4, "")
+	w := &Want{}
+	for i := range ids {
+		if got := s.lend(w).Key(); got != ids[i] {
+			t.Fatalf("attempt %d with key %s, want %s", i, got, ids[i])
+		}
+	}
+	w = &Want{Again: true}
+	s.p.Remove(ids[0])
+	for range 3 * len(ids) {
+		s.lend(w)
+	}
+}
+
 // The turn of a key that a request has tried already is kept for others.
 func TestSkippedKeyKeepsItsTurn(t *testing.T) {
 	s := newScene(t)

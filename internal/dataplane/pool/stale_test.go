@@ -116,6 +116,17 @@ func TestTheAcceptedKeyAsks(t *testing.T) {
 	}
 }
 
+// The key that took its place in memory does not inherit that.
+func TestTheAcceptedKeyIsRemoved(t *testing.T) {
+	s := newScene(t)
+	good := s.putProven(1)[0]
+	s.tryKey(good, served)
+	s.p.Remove(good)
+	if s.putProven(30); s.p.guard.accepted != none {
+		t.Error("a key that never served counts as accepted last")
+	}
+}
+
 // Without such a key they ask who stand far from each other.
 func TestDistantKeysAsk(t *testing.T) {
 	s := newScene(t)
