@@ -15,6 +15,11 @@ LDFLAGS = -X ollama-api-pool/internal/cli.version=$(VERSION)
 # The modules of this tree that hold code of ours; the others pin versions.
 MODULES := . e2e bench
 LINT := $(GO) tool -modfile='$(CURDIR)/tools/go.mod' golangci-lint
+LINT_PATH := $(GO) tool -n -modfile='$(CURDIR)/tools/go.mod' golangci-lint
+
+# More flags for building what the linters read. `make check` says -race, so
+# that the tests find it built.
+LINT_GOFLAGS ?=
 
 # What may be set on the command line.
 ARGS ?=
@@ -57,10 +62,10 @@ check: ## all that must hold before a change is done; CI runs this
 	@scripts/check $(MODULES)
 
 .PHONY: lint
-lint: ## run the linters of .golangci.yml
-	@for m in $(MODULES); do \
+lint: lint-build ## run the linters of .golangci.yml
+	@linter=$$($(LINT_PATH)) && for m in $(MODULES); do \
 		echo "golangci-lint run ($$m)"; \
-		(cd $$m && $(LINT) run ./...) || exit; \
+		(cd $$m && GOFLAGS="$$($(GO) env GOFLAGS) $(LINT_GOFLAGS)" "$$linter" run ./...) || exit; \
 	done
 
 .PHONY: lint-build
