@@ -28,10 +28,17 @@ type Options struct {
 	MaxRetries        int           // attempts after the first
 	HeaderTimeout     time.Duration // how long an upstream may take until its response header; no attempt begins after twice that
 	StreamIdleTimeout time.Duration // longest silence inside an answer, and longest time for which a client may take nothing of it
+	HeadGrace         time.Duration // 0: headGrace
 	MaxBodyBytes      int64
 	Now               func() time.Time
 	Pause             func(ctx context.Context, d time.Duration) error // waits; nil: a timer
 }
+
+// headGrace is how long what has come of an answer is held back in the hope that
+// more comes along: a stream's first event can be an error, a short answer can
+// break off, and another key may do better. After it the client gets what there
+// is, and there is no way back.
+const headGrace = 20 * time.Millisecond
 
 // Forwarder carries requests to the upstreams. It may be used concurrently.
 type Forwarder struct {
@@ -43,6 +50,9 @@ type Forwarder struct {
 func New(upstreams map[gateway.ProviderName]*Upstream, opts Options) *Forwarder {
 	if opts.Now == nil {
 		opts.Now = time.Now
+	}
+	if opts.HeadGrace == 0 {
+		opts.HeadGrace = headGrace
 	}
 	if opts.Pause == nil {
 		opts.Pause = pause
@@ -72,7 +82,7 @@ func (f *Forwarder) Serve(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	job := newJob(f, up, x, r, body)
-	to := newRelay(w, x, f.opts.Now)
+	to := newRelay(w, x, &f.opts)
 	defer to.close()
 	a := &answer{}
 	defer func() {

@@ -56,7 +56,7 @@ func TestClientLeavesAStream(t *testing.T) {
 	for _, opts := range [][]testkit.Option{nil, {testkit.WithTLS()}} {
 		for _, events := range []int{0, 1, 3} {
 			t.Run(fmt.Sprint(len(opts), events), func(t *testing.T) {
-				s := newScene(t, func(set *setting) { set.upstream = opts })
+				s := newScene(t, impatient, func(set *setting) { set.upstream = opts })
 				gate := testkit.NewGate()
 				var pieces []testkit.Piece
 				for range events {

@@ -38,7 +38,11 @@ func TestTotalOutage(t *testing.T) {
 	for name, outage := range outages {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newScene(t, keys(5), func(set *setting) { set.opts.HeaderTimeout = 60 * time.Millisecond })
+			s := newScene(t, keys(5), func(set *setting) {
+				if name == "silent" {
+					set.opts.HeaderTimeout = 150 * time.Millisecond
+				}
+			})
 			equal(t, "before", s.chat().Status, 200)
 			attempts := len(s.record().Attempts)
 			outage.begin(s.up)

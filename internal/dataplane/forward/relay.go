@@ -13,13 +13,9 @@ import (
 	"ollama-api-pool/internal/gateway"
 )
 
-// headGrace is how long a stream's head is kept back in the hope that its
-// first event comes along: an error can be that event, and another key may do
-// better. After it the client gets the head, and there is no way back.
-const headGrace = 20 * time.Millisecond
-
 // Sizes of the buffers that answers pass through. An event is small, and there
-// may be thousands of streams; a long JSON answer is worth fewer system calls.
+// may be thousands of streams; any other answer that does not come whole at once
+// is worth fewer system calls.
 const (
 	smallBuffer = 4 << 10
 	largeBuffer = 32 << 10
@@ -37,6 +33,7 @@ type relay struct {
 	rc    *http.ResponseController
 	x     *gateway.Exchange
 	now   func() time.Time
+	grace time.Duration
 	array *[smallBuffer]byte
 	buf   []byte
 	tail  [2]byte // the last bytes written
@@ -50,9 +47,9 @@ type relay struct {
 	head     bool
 }
 
-func newRelay(w http.ResponseWriter, x *gateway.Exchange, now func() time.Time) *relay {
+func newRelay(w http.ResponseWriter, x *gateway.Exchange, o *Options) *relay {
 	array, _ := smallBuffers.Get().(*[smallBuffer]byte)
-	return &relay{w: w, rc: http.NewResponseController(w), x: x, now: now, array: array, buf: array[:]}
+	return &relay{w: w, rc: http.NewResponseController(w), x: x, now: o.Now, grace: o.HeadGrace, array: array, buf: array[:]}
 }
 
 func (t *relay) close() {
@@ -70,10 +67,10 @@ func (t *relay) expect(a *answer) {
 	}
 	t.awaiting = a
 	if t.timer == nil {
-		t.timer = time.AfterFunc(headGrace, t.sendAwaited)
+		t.timer = time.AfterFunc(t.grace, t.sendAwaited)
 		return
 	}
-	t.timer.Reset(headGrace)
+	t.timer.Reset(t.grace)
 }
 
 // keep notes the first bytes of an answer's body, for the timer to see.
@@ -206,7 +203,7 @@ func (j *job) copy(a *answer, to *relay, meter *usage.Meter) error {
 		err = io.EOF
 	}
 	buf := to.buf
-	if flush && a.resp.ContentLength > smallBuffer {
+	if flush && !a.stream {
 		array, _ := largeBuffers.Get().(*[largeBuffer]byte)
 		defer largeBuffers.Put(array)
 		buf = array[:]

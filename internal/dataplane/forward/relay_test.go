@@ -142,7 +142,7 @@ func TestHeadGrace(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := &spy{ResponseRecorder: httptest.NewRecorder()}
 				x := &gateway.Exchange{Record: gateway.Record{StartedAt: time.Now()}}
-				to := newRelay(w, x, time.Now)
+				to := newRelay(w, x, &Options{Now: time.Now, HeadGrace: headGrace})
 				a := headOf("text/event-stream")
 				tt.f(to, a)
 				synctest.Wait()
@@ -168,7 +168,7 @@ func TestHeadGraceRace(t *testing.T) {
 	for range 200 {
 		w := &spy{ResponseRecorder: httptest.NewRecorder()}
 		x := &gateway.Exchange{}
-		to := newRelay(w, x, time.Now)
+		to := newRelay(w, x, &Options{Now: time.Now, HeadGrace: headGrace})
 		a := headOf("text/event-stream")
 		to.expect(a)
 		to.timer.Reset(0) // at once, that is: now or a little later

@@ -237,6 +237,35 @@ func TestLongHeaders(t *testing.T) {
 	s.untouched(0, 1, 2)
 }
 
+// Trailers come through, whether they were announced or not.
+func TestTrailers(t *testing.T) {
+	s := newScene(t, func(set *setting) {
+		set.transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+			return &http.Response{
+				StatusCode: 200, Request: r, ContentLength: -1, Header: http.Header{"Trailer": {"X-Sum"}},
+				Body: &canned{piece: "data: {}\n\n", n: 2, last: "data: [DONE]\n\n"}, Trailer: http.Header{"X-Sum": {"7"}},
+			}, nil
+		})
+	})
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.addr+"/v1/completions", strings.NewReader(chat))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "trailer", resp.Trailer.Get("X-Sum"), "7")
+	equal(t, "header", resp.Header.Get("X-Sum"), "")
+}
+
 // A short answer of which the client has nothing yet is replaced when it breaks
 // off; of a long one, or one that was begun, the break shows.
 func TestBrokenAnswers(t *testing.T) {
@@ -337,7 +366,7 @@ func TestClientStopsReading(t *testing.T) {
 
 // A slow client that reads on is served to the end.
 func TestSlowClient(t *testing.T) {
-	s := newScene(t, func(set *setting) { set.opts.StreamIdleTimeout = 400 * time.Millisecond })
+	s := newScene(t, func(set *setting) { set.opts.StreamIdleTimeout = time.Second })
 	body := strings.Repeat("x", 24<<20)
 	s.up.Always(testkit.Reply(200, "text/plain", body))
 	c := testkit.DialRaw(t, s.addr)
@@ -350,7 +379,7 @@ func TestSlowClient(t *testing.T) {
 			equal(t, "error", err, io.EOF)
 			break
 		}
-		if time.Since(began) < 600*time.Millisecond {
+		if time.Since(began) < 1200*time.Millisecond {
 			<-tick.C // slower than the upstream, never silent for long
 		}
 	}

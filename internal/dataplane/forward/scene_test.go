@@ -68,6 +68,9 @@ func keys(n int, change ...func(i int, k *gateway.Key)) func(*setting) {
 
 func openRouter(s *setting) { s.provider = gateway.OpenRouter }
 
+// impatient makes the head of an answer go out at once.
+func impatient(set *setting) { set.opts.HeadGrace = time.Millisecond }
+
 func retries(n int) func(*setting) { return func(s *setting) { s.opts.MaxRetries = n } }
 
 // scene is a gateway between a client and a fake upstream, all over real
@@ -92,12 +95,13 @@ type scene struct {
 }
 
 // newScene starts a gateway with three keys of Ollama, three retries, pauses
-// that take no time, and short limits.
+// that take no time, short limits, and a long grace: no test depends on how busy
+// the machine is.
 func newScene(tb testing.TB, change ...func(*setting)) *scene {
 	tb.Helper()
 	s := &scene{tb: tb, records: make(chan gateway.Record, 1<<12)}
 	set := &setting{provider: gateway.Ollama, ttl: time.Minute, opts: forward.Options{
-		MaxRetries: 3, HeaderTimeout: soon, StreamIdleTimeout: soon, MaxBodyBytes: 32 << 20, Now: time.Now,
+		MaxRetries: 3, HeaderTimeout: soon, StreamIdleTimeout: soon, HeadGrace: soon, MaxBodyBytes: 32 << 20, Now: time.Now,
 		Pause: func(ctx context.Context, d time.Duration) error {
 			s.mu.Lock()
 			defer s.mu.Unlock()

@@ -59,7 +59,7 @@ func TestPiecesAsTheyCome(t *testing.T) {
 // then goes on as it comes.
 func TestDrippingAnswer(t *testing.T) {
 	first, second := testkit.NewGate(), testkit.NewGate()
-	s := newScene(t)
+	s := newScene(t, impatient)
 	s.up.Always(testkit.WithHeader(testkit.Stream("application/json",
 		testkit.Text(`{"a":`), testkit.Wait(first), testkit.Text(`[1,`), testkit.Wait(second), testkit.Text(`2]}`)), "Content-Length", "11"))
 	c := testkit.DialRaw(t, s.addr)
@@ -92,7 +92,7 @@ func TestHeadOfASilentStream(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			gate := testkit.NewGate()
-			s := newScene(t)
+			s := newScene(t, impatient)
 			s.up.Always(testkit.Stream("text/event-stream", testkit.Wait(gate), end))
 			c := testkit.DialRaw(t, s.addr)
 			c.Send(s.request("/v1/chat/completions", chat))
@@ -333,11 +333,11 @@ func TestUsageOfABrokenStream(t *testing.T) {
 // for long.
 func TestLongStream(t *testing.T) {
 	s := newScene(t, func(set *setting) {
-		set.opts.StreamIdleTimeout, set.opts.HeaderTimeout = 150*time.Millisecond, 150*time.Millisecond
+		set.opts.StreamIdleTimeout, set.opts.HeaderTimeout = 500*time.Millisecond, 500*time.Millisecond
 	})
 	var pieces []testkit.Piece
 	for range 20 {
-		pieces = append(pieces, testkit.Event("{}"), testkit.Pause(25*time.Millisecond))
+		pieces = append(pieces, testkit.Event("{}"), testkit.Pause(40*time.Millisecond))
 	}
 	s.up.Always(testkit.Stream("text/event-stream", append(pieces, testkit.Event("[DONE]"))...))
 	got := s.chat()
