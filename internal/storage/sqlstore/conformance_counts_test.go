@@ -228,6 +228,10 @@ func conformRefusals(t *testing.T, open openStore) {
 	check(s, gateway.Refusal{Key: id, Model: "a", Until: noon.Add(time.Hour)}, gateway.Refusal{Key: id, Model: "b", Until: day})
 	write(gateway.Refusal{Key: id, Model: "a", Until: day}, gateway.Refusal{Key: id, Model: "b"}, gateway.Refusal{Key: id, Model: "c", Until: noon.Add(-time.Hour)})
 	check(s, gateway.Refusal{Key: id, Model: "a", Until: day})
+	// Attempts that ran at the same time tell the same twice, in any order.
+	half := noon.Add(30 * time.Minute)
+	write(gateway.Refusal{Key: id, Model: "a", Until: day}, gateway.Refusal{Key: id, Model: "a", Until: half}, gateway.Refusal{Key: id, Model: "b", Until: half}, gateway.Refusal{Key: id, Model: "b", Until: day})
+	check(s, gateway.Refusal{Key: id, Model: "a", Until: day}, gateway.Refusal{Key: id, Model: "b", Until: day})
 	later := open(Options{Now: func() time.Time { return day }})
 	check(later)
 	apply(t, later, gateway.Delta{Provider: gateway.Ollama, Refusals: []gateway.Refusal{{Key: gateway.IDOfKey(secretOf(1)), Model: "d", Until: day.Add(time.Hour)}}})

@@ -259,7 +259,9 @@ const (
 		last_failure = case when s.last_failure is null or s.last_failure < excluded.last_failure then excluded.last_failure else s.last_failure end`
 )
 
-// refusals writes which models keys may not use, and forgets what is over.
+// refusals writes which models keys may not use, and forgets what is over. Of
+// several for one key and model, as attempts at the same time bring them, the
+// one that lasts longest counts.
 func (b *batch) refusals(refusals []gateway.Refusal) {
 	if len(refusals) == 0 {
 		return
@@ -270,8 +272,9 @@ func (b *batch) refusals(refusals []gateway.Refusal) {
 		}
 	})
 	b.run("delete from {p}key_refusals where until <= ?", func(exec func(args ...any) int64) { exec(at(b.now)) })
-	b.run(`insert into {p}key_refusals (key_id, model, until)
-		select key_id, ?, ? from {p}keys where key_id = ?`, func(exec func(args ...any) int64) {
+	b.run(`insert into {p}key_refusals as r (key_id, model, until)
+		select key_id, ?, ? from {p}keys where key_id = ?
+		on conflict (key_id, model) do update set until = excluded.until where r.until < excluded.until`, func(exec func(args ...any) int64) {
 		for _, r := range refusals {
 			if r.Until.After(b.now) {
 				exec(clean(r.Model), at(r.Until), string(r.Key))
