@@ -146,11 +146,8 @@ func (p *Pool) applySuccess(slot int32, e *entry) {
 // that the upstream told counts.
 func (p *Pool) applyRest(l *Lease, e *entry, v *gateway.Verdict, fresh bool, now int64) {
 	until, told, step := restEnd(v, e.marks.restStep, now)
-	if !fresh {
-		if !told || e.marks.restsUntil <= now || until <= e.marks.restsUntil {
-			return
-		}
-		step = e.marks.restStep
+	if !fresh && (!told || e.marks.restsUntil <= now || until <= e.marks.restsUntil) {
+		return
 	}
 	if v.Action == gateway.ActionRestKey {
 		p.restOne(l.slot, until, step, v.Reason, now)

@@ -317,17 +317,15 @@ func (p *Pool) settle(a *agenda, now int64, limit int) bool {
 	return true
 }
 
-// passTime brings a key's status up to date, and reports whether it changed.
-func (p *Pool) passTime(slot int32, now int64) bool {
+// passTime brings a key's status up to date.
+func (p *Pool) passTime(slot int32, now int64) {
 	e := &p.keys[slot]
 	before := e.status
 	p.refresh(slot, now)
-	if e.status == before {
-		return false
+	if e.status != before {
+		p.touch(e)
+		p.markState(slot)
 	}
-	p.touch(e)
-	p.markState(slot)
-	return true
 }
 
 func idNumber(id gateway.KeyID) uint64 {

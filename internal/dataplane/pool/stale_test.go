@@ -170,6 +170,15 @@ func TestUsableKeyAsks(t *testing.T) {
 		s.try(refused("unauthorized"))
 	}
 	s.wantUntouched(usable...)
+	// The key that was accepted last is out: it does not ask.
+	s.p.guard.accepted = s.p.byID[idNumber(usable[0])]
+	s.p.SetState(usable[0], gateway.KeyState{Disabled: gateway.DisabledManual}, s.now)
+	for range 50 {
+		s.wait(time.Second)
+		if got := s.lend(&Want{}).Key(); got == usable[0] {
+			t.Fatal("a disabled key was lent")
+		}
+	}
 	s.wait(time.Second)
 	w := &Want{}
 	for range MaxTried {
