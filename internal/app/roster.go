@@ -90,12 +90,21 @@ func (r *Roster) DeleteKeys(ctx context.Context, p gateway.ProviderName, ids []g
 	return deleted, err
 }
 
-// EnableKeys clears every mark of keys and returns which of them there were.
+// EnableKeys clears every mark of keys, also which models they may not use, and
+// returns which of them there were.
 func (r *Roster) EnableKeys(ctx context.Context, p gateway.ProviderName, ids []gateway.KeyID) ([]gateway.KeyID, error) {
-	found, err := r.setStates(ctx, p, ids, gateway.KeyState{})
-	for _, id := range found {
-		r.pools[p].ClearRefusals(id)
-	}
+	var found []gateway.KeyID
+	err := r.writer.alone(ctx, func() error {
+		found = r.known(p, ids)
+		if err := r.store.EnableKeys(ctx, p, found); err != nil {
+			return err
+		}
+		for _, id := range found {
+			r.pools[p].SetState(id, gateway.KeyState{}, r.now())
+			r.pools[p].ClearRefusals(id)
+		}
+		return nil
+	})
 	return found, err
 }
 
@@ -106,20 +115,14 @@ func (r *Roster) DisableKeys(ctx context.Context, p gateway.ProviderName, ids []
 	if d > 0 {
 		s.DisabledUntil = r.now().Add(d)
 	}
-	return r.setStates(ctx, p, ids, s)
-}
-
-func (r *Roster) setStates(ctx context.Context, p gateway.ProviderName, ids []gateway.KeyID, s gateway.KeyState) ([]gateway.KeyID, error) {
 	var found []gateway.KeyID
 	err := r.writer.alone(ctx, func() error {
-		d := gateway.Delta{Provider: p}
-		for _, id := range ids {
-			if r.pools[p].Has(id) {
-				found = append(found, id)
-				d.States = append(d.States, gateway.StateChange{Key: id, State: s})
-			}
+		found = r.known(p, ids)
+		change := gateway.Delta{Provider: p}
+		for _, id := range found {
+			change.States = append(change.States, gateway.StateChange{Key: id, State: s})
 		}
-		if err := r.store.Apply(ctx, []gateway.Delta{d}); err != nil {
+		if err := r.store.Apply(ctx, []gateway.Delta{change}); err != nil {
 			return err
 		}
 		for _, id := range found {
@@ -128,6 +131,17 @@ func (r *Roster) setStates(ctx context.Context, p gateway.ProviderName, ids []ga
 		return nil
 	})
 	return found, err
+}
+
+// known are those of the keys that are in the pool.
+func (r *Roster) known(p gateway.ProviderName, ids []gateway.KeyID) []gateway.KeyID {
+	var found []gateway.KeyID
+	for _, id := range ids {
+		if r.pools[p].Has(id) {
+			found = append(found, id)
+		}
+	}
+	return found
 }
 
 // Totals returns what was counted for a provider, ever.
@@ -261,15 +275,12 @@ func (r *Roster) followKeys(ctx context.Context, name gateway.ProviderName) erro
 }
 
 // rehash replaces tokens that an existing database holds as they are, once
-// they have been used.
+// they have been used. Which those are is asked only when nothing else changes
+// tokens, or one that is revoked meanwhile would come back.
 func (r *Roster) rehash(ctx context.Context) error {
-	used := r.tokens.TakeUsedPlain()
-	if len(used) == 0 {
-		return nil
-	}
 	return r.writer.alone(ctx, func() error {
 		var errs []error
-		for _, t := range used {
+		for _, t := range r.tokens.TakeUsedPlain() {
 			err := r.store.HashPlainToken(ctx, t)
 			if err == nil {
 				t.Plain = ""

@@ -232,6 +232,14 @@ func conformRefusals(t *testing.T, open openStore) {
 	half := noon.Add(30 * time.Minute)
 	write(gateway.Refusal{Key: id, Model: "a", Until: day}, gateway.Refusal{Key: id, Model: "a", Until: half}, gateway.Refusal{Key: id, Model: "b", Until: half}, gateway.Refusal{Key: id, Model: "b", Until: day})
 	check(s, gateway.Refusal{Key: id, Model: "a", Until: day}, gateway.Refusal{Key: id, Model: "b", Until: day})
+	other := gateway.IDOfKey(secretOf(1))
+	write(gateway.Refusal{Key: other, Model: "c", Until: day})
+	apply(t, s, gateway.Delta{Provider: gateway.Ollama, States: []gateway.StateChange{{Key: id, State: gateway.KeyState{FailedUntil: day, ConsecutiveFailures: 1}}}})
+	if err := s.EnableKeys(t.Context(), gateway.Ollama, []gateway.KeyID{id, "gone"}); err != nil {
+		t.Fatal(err)
+	}
+	check(s, gateway.Refusal{Key: other, Model: "c", Until: day})
+	wantEqual(t, "state of a key that was enabled", all(t, s, gateway.Ollama)[secretOf(0)].State, gateway.KeyState{})
 	later := open(Options{Now: func() time.Time { return day }})
 	check(later)
 	apply(t, later, gateway.Delta{Provider: gateway.Ollama, Refusals: []gateway.Refusal{{Key: gateway.IDOfKey(secretOf(1)), Model: "d", Until: day.Add(time.Hour)}}})

@@ -156,6 +156,7 @@ func conformProviders(t *testing.T, open openStore) {
 		"Key":         func() error { _, _, err := s.Key(ctx, p, "x"); return err },
 		"Keys":        func() error { _, _, err := s.Keys(ctx, p, KeyQuery{}); return err },
 		"CountKeys":   func() error { _, err := s.CountKeys(ctx, p); return err },
+		"EnableKeys":  func() error { return s.EnableKeys(ctx, p, nil) },
 		"EachRefusal": func() error { return s.EachRefusal(ctx, p, nil) },
 		"SetCategory": func() error { return s.SetCategory(ctx, p, "x", "y") },
 		"Apply": func() error {

@@ -257,6 +257,29 @@ func (s *Store) DeleteKeys(ctx context.Context, p gateway.ProviderName, ids []ga
 	return deleted, nil
 }
 
+// EnableKeys clears every mark of keys, and which models they may not use, in
+// one transaction. Keys that are not there are skipped.
+func (s *Store) EnableKeys(ctx context.Context, p gateway.ProviderName, ids []gateway.KeyID) error {
+	t, err := tablesOf(p)
+	if err != nil {
+		return err
+	}
+	cleared := make([]gateway.StateChange, len(ids))
+	for i, id := range ids {
+		cleared[i].Key = id
+	}
+	return s.write(ctx, "enable keys in the store", func(inside context.Context, tx *sql.Tx) error {
+		b := batch{ctx: inside, until: ctx, tx: tx, t: t, now: s.now()}
+		b.states(cleared)
+		b.run("delete from {p}key_refusals where key_id = ?", func(exec func(args ...any) int64) {
+			for _, id := range ids {
+				exec(string(id))
+			}
+		})
+		return b.err
+	})
+}
+
 // execAll runs statements with the same arguments and tells how many rows the
 // last one changed.
 func execAll(ctx context.Context, tx *sql.Tx, t tables, args []any, texts ...string) (n int64, err error) {
