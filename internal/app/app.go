@@ -53,7 +53,7 @@ type App struct {
 	lock     *Lock
 	listener net.Listener
 	server   *http.Server
-	served   chan error // how the server ended
+	failed   chan error // why the App cannot go on: of the server, of a loop
 	handler  atomic.Pointer[http.Handler]
 	active   *inFlight
 
@@ -78,7 +78,7 @@ func Start(ctx context.Context, cfg *config.Config, deps Deps) (*App, error) {
 	}
 	a := &App{
 		cfg: cfg, log: deps.Log, version: deps.Version, started: time.Now(),
-		served: make(chan error, 1), active: newInFlight(),
+		failed: make(chan error, 2), active: newInFlight(),
 	}
 	if err := a.start(ctx, deps); err != nil {
 		a.abandon()
@@ -149,7 +149,13 @@ func (a *App) open(ctx context.Context) (err error) {
 }
 
 func (a *App) runLoops(ctx context.Context) {
-	a.loops = background.NewGroup(context.WithoutCancel(ctx), a.log)
+	a.loops = background.NewGroup(ctx, a.log)
+	a.loops.Go("watch", func(ctx context.Context) error {
+		if err := a.loops.Wait(ctx); err != nil {
+			a.failed <- err // without its loops the App would forget what it counts
+		}
+		return nil
+	})
 	a.loops.Every("write", flushEvery, 0, a.writer.flush)
 	a.loops.Every("follow", followEvery, followEvery/4, a.roster.follow)
 	a.loops.Every("rehash", rehashEvery, rehashEvery/4, a.roster.rehash)
@@ -181,7 +187,7 @@ func (a *App) Keys() int {
 func (a *App) Tokens() int { return a.tokens.Len() }
 
 // Failed yields the reason if the App cannot go on serving.
-func (a *App) Failed() <-chan error { return a.served }
+func (a *App) Failed() <-chan error { return a.failed }
 
 // Stop refuses new work, lets running requests finish within SHUTDOWN_GRACE,
 // writes down what is pending and lets go of everything. A context that ends

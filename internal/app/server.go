@@ -36,7 +36,7 @@ func (a *App) serve() {
 	}
 	go func() {
 		if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
-			a.served <- err
+			a.failed <- err
 		}
 	}()
 }
