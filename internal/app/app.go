@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"sync/atomic"
 	"syscall"
@@ -73,7 +74,7 @@ type App struct {
 // to serve. Errors are fit for the operator's eyes. An App that started must
 // be stopped.
 func Start(ctx context.Context, cfg *config.Config, deps Deps) (*App, error) {
-	if err := supported(cfg); err != nil {
+	if err := Supported(cfg); err != nil {
 		return nil, err
 	}
 	a := &App{
@@ -107,7 +108,7 @@ func (a *App) start(ctx context.Context, deps Deps) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := writeInstance(a.cfg.DataDir, Instance{PID: pid(), Addr: reachable(a.listener.Addr())}); err != nil {
+	if err := writeInstance(a.cfg.DataDir, Instance{PID: os.Getpid(), Addr: Reachable(a.listener.Addr().String())}); err != nil {
 		return err
 	}
 	a.runLoops(ctx)
@@ -172,7 +173,7 @@ func (a *App) runLoops(ctx context.Context) {
 func (a *App) Addr() net.Addr { return a.listener.Addr() }
 
 // URL is an address that reaches the App on this machine.
-func (a *App) URL() string { return "http://" + reachable(a.listener.Addr()) }
+func (a *App) URL() string { return "http://" + Reachable(a.listener.Addr().String()) }
 
 // Keys is how many keys the pools hold together.
 func (a *App) Keys() int {
@@ -265,22 +266,22 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 	}
 }
 
-// reachable turns an address that stands for every interface into one that
-// can be dialled from this machine.
-func reachable(addr net.Addr) string {
-	host, port, err := net.SplitHostPort(addr.String())
+// Reachable turns an address to listen on, host:port, into one at which this
+// machine reaches it: what stands for every interface becomes loopback.
+func Reachable(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
-		return addr.String()
+		return listen
 	}
-	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
 	return net.JoinHostPort(host, port)
 }
 
-// supported refuses settings that this version cannot honour: to ignore them
-// would be worse.
-func supported(cfg *config.Config) error {
+// Supported refuses settings that this version cannot honour: to ignore them
+// would be worse. The error names the first of them.
+func Supported(cfg *config.Config) error {
 	for _, s := range []struct {
 		set  bool
 		name string

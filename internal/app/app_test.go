@@ -3,7 +3,9 @@ package app
 import (
 	"context"
 	"errors"
+	"log"
 	"log/slog"
+	"strings"
 	"testing"
 )
 
@@ -19,5 +21,32 @@ func TestBrokenLoopIsAFailure(t *testing.T) {
 	}
 	if err := a.Stop(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestReachable(t *testing.T) {
+	for listen, want := range map[string]string{
+		":8787": "127.0.0.1:8787", "0.0.0.0:80": "127.0.0.1:80", "[::]:80": "127.0.0.1:80", "10.1.2.3:80": "10.1.2.3:80",
+		"localhost:80": "localhost:80", "[::1]:80": "[::1]:80", "[fe80::1%lo]:80": "[fe80::1%lo]:80", "odd": "odd",
+	} {
+		if got := Reachable(listen); got != want {
+			t.Errorf("Reachable(%q) = %q, want %q", listen, got, want)
+		}
+	}
+}
+
+func TestServerLogLevels(t *testing.T) {
+	var out strings.Builder
+	l := log.New(serverLog{slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))}, "", 0)
+	for message, level := range map[string]string{
+		"http: Accept error: accept tcp 127.0.0.1:8787: accept4: too many open files; retrying in 5ms": "WARN",
+		"http: panic serving 192.0.2.1:1234: odd":                                                      "ERROR",
+		"http: TLS handshake error from 192.0.2.1:1234: EOF":                                           "DEBUG",
+	} {
+		out.Reset()
+		l.Print(message)
+		if !strings.Contains(out.String(), "level="+level) {
+			t.Errorf("%q is logged as %s", message, out.String())
+		}
 	}
 }

@@ -114,6 +114,13 @@ func writeInstance(dir string, i Instance) error {
 	return writeFile(filepath.Join(dir, instanceName), append(b, '\n'))
 }
 
+func removeInstance(dir string) error {
+	if err := os.Remove(filepath.Join(dir, instanceName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 // writeFile replaces a file of the data directory in one step.
 func writeFile(path string, b []byte) error {
 	tmp := path + ".new"

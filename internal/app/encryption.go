@@ -45,7 +45,7 @@ func Reencrypt(ctx context.Context, cfg *config.Config, from, to gateway.Secret,
 
 // storeOf is where the store lies, if there is one.
 func storeOf(cfg *config.Config) (string, error) {
-	if err := supported(cfg); err != nil {
+	if err := Supported(cfg); err != nil {
 		return "", err
 	}
 	path := StorePath(cfg.DataDir)

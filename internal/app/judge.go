@@ -25,7 +25,3 @@ type Judge interface {
 func NewJudge(cfg *config.Config, name gateway.ProviderName) (Judge, error) {
 	return provider.New(name, provider.Options{BaseURL: cfg.BaseURL(name)})
 }
-
-// Supported says whether this version can honour the settings; the error names
-// the one that it cannot.
-func Supported(cfg *config.Config) error { return supported(cfg) }

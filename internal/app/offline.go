@@ -19,7 +19,7 @@ type Offline struct {
 // OpenOffline takes hold of the data directory and opens its store without
 // serving. It fails with ErrHeld while an instance runs there.
 func OpenOffline(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Offline, error) {
-	if err := supported(cfg); err != nil {
+	if err := Supported(cfg); err != nil {
 		return nil, err
 	}
 	a := &App{cfg: cfg, log: log, started: time.Now()}

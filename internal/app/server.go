@@ -1,13 +1,11 @@
 package app
 
 import (
+	"context"
 	"errors"
-	"io/fs"
 	"log"
 	"log/slog"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -55,12 +53,21 @@ func (a *App) dispatch(w http.ResponseWriter, r *http.Request) {
 	httpkit.WriteAdminError(w, r, e, httpkit.RequestID(r))
 }
 
-// serverLog hands net/http's own complaints, mostly about clients that broke
-// off, to the log.
+// serverLog hands net/http's own complaints to the log. Most are about clients
+// that broke off; what an operator has to know is that no connection can be
+// accepted any more (too many open files), or that something panicked where
+// nobody caught it.
 type serverLog struct{ log *slog.Logger }
 
 func (s serverLog) Write(p []byte) (int, error) {
-	s.log.Debug("http server", slog.String("message", strings.TrimSpace(string(p))))
+	level, text := slog.LevelDebug, strings.TrimSpace(string(p))
+	switch {
+	case strings.HasPrefix(text, "http: Accept error"):
+		level = slog.LevelWarn
+	case strings.HasPrefix(text, "http: panic serving"):
+		level = slog.LevelError
+	}
+	s.log.LogAttrs(context.Background(), level, "http server", slog.String("message", text))
 	return len(p), nil
 }
 
@@ -117,13 +124,4 @@ func (f *inFlight) wait(limit time.Duration) {
 	case <-idle:
 	case <-t.C:
 	}
-}
-
-func pid() int { return os.Getpid() }
-
-func removeInstance(dir string) error {
-	if err := os.Remove(filepath.Join(dir, instanceName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"iter"
-	"net"
 	"time"
 
 	"ollama-api-pool/internal/app"
@@ -80,22 +79,10 @@ func (o *offline) RevokeToken(ctx context.Context, ref string) error {
 }
 
 // URL implements operator.
-func (o *offline) URL() string { return "http://" + dialable(o.cfg.ListenAddr) }
+func (o *offline) URL() string { return "http://" + app.Reachable(o.cfg.ListenAddr) }
 
 // Runs implements operator.
 func (o *offline) Runs() bool { return false }
 
 // Close implements operator.
 func (o *offline) Close(ctx context.Context) error { return o.store.Close(ctx) }
-
-// dialable turns a LISTEN_ADDR into an address by which this machine reaches it.
-func dialable(listen string) string {
-	host, port, err := net.SplitHostPort(listen)
-	if err != nil {
-		return listen
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	return net.JoinHostPort(host, port)
-}

@@ -135,12 +135,3 @@ func FuzzLifetime(f *testing.F) {
 		}
 	})
 }
-
-func TestExampleAddress(t *testing.T) {
-	for listen, want := range map[string]string{
-		":8787": "127.0.0.1:8787", "0.0.0.0:80": "127.0.0.1:80", "[::]:80": "127.0.0.1:80", "10.1.2.3:80": "10.1.2.3:80",
-		"localhost:80": "localhost:80", "[::1]:80": "[::1]:80", "odd": "odd",
-	} {
-		wantText(t, listen, dialable(listen), want)
-	}
-}
