@@ -132,3 +132,54 @@ func TestUnsteadyUpstream(t *testing.T) {
 	}
 	s.untouched(0, 1, 2, 3, 4)
 }
+
+// However slowly requests come, so that the breaker never opens, an upstream
+// that is down sees little more than one attempt for each.
+func TestSlowOutage(t *testing.T) {
+	clock := newClock()
+	s := newScene(t, keys(5), func(set *setting) { set.opts.Now = clock.now })
+	s.up.Always(fails(503, "overloaded"))
+	const requests = 100
+	for range requests {
+		equal(t, "status", s.chat().Status, 503)
+		equal(t, "breaker open", s.pool.Health().Open, false)
+		clock.pass(11 * time.Second)
+	}
+	if n := len(s.up.Calls()); n > requests*12/10 {
+		t.Errorf("%d calls for %d requests", n, requests)
+	}
+	s.up.Always(testkit.JSON(200, done))
+	equal(t, "after", s.chat().Status, 200)
+}
+
+// While the upstream is tried again with a stream, its first byte is proof
+// enough for all others.
+func TestProbeIsAStream(t *testing.T) {
+	s := newScene(t, keys(2), retries(0))
+	s.up.Down()
+	for !s.pool.Health().Open {
+		s.chat()
+	}
+	s.up.Up()
+	gate := testkit.NewGate()
+	s.up.Always(testkit.Stream("text/event-stream", testkit.Event("{}"), testkit.Wait(gate), testkit.Event("[DONE]")))
+	c := testkit.DialRaw(t, s.addr)
+	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) { // as clients that come back
+		c.Send(s.request("/v1/chat/completions", chat))
+		if c.Head().Status == 200 {
+			break
+		}
+		if _, err := c.Next(); err != nil || time.Since(began) > soon {
+			t.Fatal("not back", err)
+		}
+	}
+	equal(t, "breaker open", s.pool.Health().Open, false)
+	s.up.Always(testkit.JSON(200, done))
+	equal(t, "another request meanwhile", s.chat().Status, 200)
+	gate.Open()
+	for {
+		if _, err := c.Next(); err != nil {
+			break
+		}
+	}
+}

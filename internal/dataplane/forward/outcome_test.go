@@ -162,6 +162,21 @@ func TestConsecutiveFailures(t *testing.T) {
 	})
 }
 
+// A key is as good as new as soon as a stream has begun, not when it has ended.
+func TestSuccessAtTheHead(t *testing.T) {
+	s := newScene(t, keys(1, func(_ int, k *gateway.Key) { k.State.ConsecutiveFailures = 2 }))
+	gate := testkit.NewGate()
+	s.up.Always(testkit.Stream("text/event-stream", testkit.Event("{}"), testkit.Wait(gate), testkit.Event("[DONE]")))
+	c := testkit.DialRaw(t, s.addr)
+	c.Send(s.request("/v1/chat/completions", chat))
+	equal(t, "status", c.Head().Status, 200)
+	equal(t, "key", s.state(0), "active 0")
+	equal(t, "counted so far", s.counts(), gateway.KeyCounts{})
+	gate.Open()
+	equal(t, "outcome", outcome(s.record()), "success")
+	equal(t, "counted", s.counts(), gateway.KeyCounts{Total: 1, Success: 1})
+}
+
 // What befalls an account reaches all its keys; no name is no account.
 func TestAccounts(t *testing.T) {
 	named := func(names ...string) func(*setting) {

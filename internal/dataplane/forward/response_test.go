@@ -95,6 +95,10 @@ func TestRedirects(t *testing.T) {
 		equal(t, "Location", got.Header.Get("Location"), s.up.URL+"/elsewhere")
 		equal(t, "body", string(got.Body), "moved")
 		equal(t, "calls", len(s.up.Calls()), 1)
+		// Whatever it says.
+		s.up.Always(testkit.JSON(status, `{"error":{"code":401,"message":"unauthorized"}}`, "Location", "/x"))
+		equal(t, "status", s.chat().Status, status)
+		s.untouched(0, 1, 2)
 	}
 }
 

@@ -344,3 +344,24 @@ func TestLongStream(t *testing.T) {
 	equal(t, "clean end", got.CleanEnd, true)
 	equal(t, "body", string(got.Body), strings.Repeat("data: {}\n\n", 20)+"data: [DONE]\n\n")
 }
+
+// Whether the first event comes just before, with or just after the end of the
+// grace, every byte is sent once.
+func TestEndOfTheGrace(t *testing.T) {
+	s := newScene(t, impatient)
+	s.up.Handle(func(c *testkit.Call) testkit.Answer {
+		pause := time.Duration(c.N%40) * 50 * time.Microsecond
+		if c.N%2 == 0 {
+			return testkit.WithHeader(testkit.Stream("application/json", testkit.Text("[1,"), testkit.Pause(pause), testkit.Text("2]")), "Content-Length", "5")
+		}
+		return testkit.Stream("text/event-stream", testkit.Pause(pause), testkit.Event("{}"), testkit.Event("[DONE]"))
+	})
+	c := testkit.DialRaw(t, s.addr)
+	for i := range 200 {
+		c.Send(s.request("/v1/chat/completions", chat))
+		want := []string{"data: {}\n\ndata: [DONE]\n\n", "[1,2]"}[i%2]
+		if got := c.Response(); string(got.Body) != want || !got.CleanEnd {
+			t.Fatalf("%q", got.Body)
+		}
+	}
+}
