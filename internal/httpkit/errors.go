@@ -111,16 +111,6 @@ func safeMessage(e *gateway.Error, requestID string) string {
 	return "internal error, request id " + requestID
 }
 
-// AppendError appends an error in a dialect's form, as one line of JSON
-// without its end: what an event inside a stream carries.
-func AppendError(dst []byte, form gateway.Dialect, e *gateway.Error, requestID string) []byte {
-	_ = encode(errorBody(form, e, requestID), func(line []byte) error {
-		dst = append(dst, line[:len(line)-1]...)
-		return nil
-	}) // strings always encode
-	return dst
-}
-
 // WriteError answers with an error in a dialect's form: status, Retry-After,
 // Allow, X-Request-Id and a small body in one write. Nothing may have been
 // sent before. What handlers had set for the answer they meant to give is

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,17 +67,24 @@ func TestInternalErrorsAreHidden(t *testing.T) {
 		gateway.DialectAnthropic: `{"type":"error","error":{"type":"api_error","message":"internal error, request id r1"},"request_id":"r1"}`,
 		gateway.DialectOllama:    `{"error":"internal error, request id r1"}`,
 	} {
-		if got := string(AppendError(nil, form, e, "r1")); got != want {
+		if got := worded(form, e, "r1"); got != want {
 			t.Errorf("%s", got)
 		}
 	}
-	if got := string(AppendError([]byte("data: "), gateway.DialectOllama, e, "")); got != `data: {"error":"internal error"}` {
+	if got := worded(gateway.DialectOllama, e, ""); got != `{"error":"internal error"}` {
 		t.Errorf("%s", got)
 	}
 	unknown := gateway.Errorf(gateway.Kind(200), "who knows")
-	if got := string(AppendError(nil, gateway.DialectOllama, unknown, "")); got != `{"error":"internal error"}` || ErrorStatus(unknown.Kind) != 500 {
+	if got := worded(gateway.DialectOllama, unknown, ""); got != `{"error":"internal error"}` || ErrorStatus(unknown.Kind) != 500 {
 		t.Errorf("%s", got)
 	}
+}
+
+// worded is the body of an error, without the newline at its end.
+func worded(form gateway.Dialect, e *gateway.Error, requestID string) string {
+	w := httptest.NewRecorder()
+	WriteError(w, form, e, requestID)
+	return strings.TrimSuffix(w.Body.String(), "\n")
 }
 
 func TestErrorHeaders(t *testing.T) {
@@ -141,11 +149,11 @@ func (w *writeCounter) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
-func FuzzAppendError(f *testing.F) {
+func FuzzWriteError(f *testing.F) {
 	f.Add("no <key>", uint8(gateway.KindNoKey), uint8(gateway.DialectAnthropic))
 	f.Add("\xff\x00\"\\\n\u2028", uint8(gateway.KindInvalid), uint8(gateway.DialectOllama))
 	f.Fuzz(func(t *testing.T, message string, kind, form uint8) {
-		line := AppendError(nil, gateway.Dialect(form), gateway.Errorf(gateway.Kind(kind), "%s", message), "r1")
+		line := []byte(worded(gateway.Dialect(form), gateway.Errorf(gateway.Kind(kind), "%s", message), "r1"))
 		if !json.Valid(line) {
 			t.Fatalf("not JSON: %q", line)
 		}

@@ -160,8 +160,11 @@ const maxPooledBuffer = 64 << 10
 
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// encode gives v as JSON with a newline to use, which must not keep it.
-func encode(v any, use func([]byte) error) error {
+// WriteJSON answers with v as JSON and a newline, in one write, with a
+// Content-Length and without escaping HTML's characters. When v cannot be
+// encoded nothing is written. Put NoStore into the chain of what must not be
+// cached. A client that has gone is no error.
+func WriteJSON(w http.ResponseWriter, status int, v any) error {
 	buf, _ := buffers.Get().(*bytes.Buffer)
 	defer func() {
 		if buf.Cap() <= maxPooledBuffer {
@@ -174,20 +177,10 @@ func encode(v any, use func([]byte) error) error {
 	if err := enc.Encode(v); err != nil {
 		return fmt.Errorf("encode the answer: %w", err)
 	}
-	return use(buf.Bytes())
-}
-
-// WriteJSON answers with v as JSON and a newline, in one write, with a
-// Content-Length and without escaping HTML's characters. When v cannot be
-// encoded nothing is written. Put NoStore into the chain of what must not be
-// cached. A client that has gone is no error.
-func WriteJSON(w http.ResponseWriter, status int, v any) error {
-	return encode(v, func(body []byte) error {
-		h := w.Header()
-		h["Content-Type"] = jsonBody
-		h["Content-Length"] = []string{strconv.Itoa(len(body))}
-		w.WriteHeader(status)
-		_, _ = w.Write(body) // fails only when nobody is there to be told
-		return nil
-	})
+	h := w.Header()
+	h["Content-Type"] = jsonBody
+	h["Content-Length"] = []string{strconv.Itoa(buf.Len())}
+	w.WriteHeader(status)
+	_, _ = w.Write(buf.Bytes()) // fails only when nobody is there to be told
+	return nil
 }
