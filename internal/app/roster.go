@@ -31,7 +31,7 @@ func (r *Roster) Keys(ctx context.Context, p gateway.ProviderName, q gateway.Key
 	if err := r.writer.flush(ctx); err != nil {
 		return nil, 0, err
 	}
-	return r.store.Keys(ctx, p, sqlstore.KeyQuery(q))
+	return r.store.Keys(ctx, p, q)
 }
 
 // Key returns one key.

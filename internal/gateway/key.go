@@ -172,7 +172,9 @@ type KeyQuery struct {
 	Status   KeyStatus // "": all
 	Category string    // "": all
 	Search   string    // part of the user name, the whole key, its id, or the category; "": all
-	Sort     string    // a column, with "-" in front for descending; "": as stored
-	Offset   int
-	Limit    int
+	// Sort is username, created_at, expires_at, status, consecutive_failures or
+	// last_used, with "-" in front for descending; "": created_at.
+	Sort   string
+	Offset int
+	Limit  int // 0: all
 }

@@ -91,7 +91,7 @@ func BenchmarkEachKey100k(b *testing.B) {
 
 func BenchmarkKeys100k(b *testing.B) {
 	s := mustOpen(b, filled(b, nil))
-	for name, q := range map[string]KeyQuery{
+	for name, q := range map[string]gateway.KeyQuery{
 		"page":     {Limit: 50},
 		"deep":     {Limit: 50, Offset: 90_000, Sort: "-username"},
 		"lastused": {Limit: 50, Sort: "-last_used"},

@@ -172,7 +172,7 @@ func conformAttempts(t *testing.T, open openStore) {
 	keys := all(t, s, gateway.Ollama)
 	wantEqual(t, "counts", keys[secretOf(0)].Counts, want)
 	wantEqual(t, "counts of a key that was not used", keys[secretOf(1)].Counts, gateway.KeyCounts{})
-	page, _, err := s.Keys(t.Context(), gateway.Ollama, KeyQuery{Sort: "-last_used", Limit: 1})
+	page, _, err := s.Keys(t.Context(), gateway.Ollama, gateway.KeyQuery{Sort: "-last_used", Limit: 1})
 	if err != nil || len(page) != 1 {
 		t.Fatal(err)
 	}

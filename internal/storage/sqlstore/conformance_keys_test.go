@@ -196,7 +196,7 @@ func conformForeign(t *testing.T, open openStore) {
 		if err != nil || !found || !reflect.DeepEqual(listed, k) {
 			t.Errorf("foreign row %d by its id: %v, %v, %+v", n+1, found, err, listed)
 		}
-		if _, total := list(t, s, KeyQuery{Status: want.status, Search: string(gateway.IDOfKey(secretOf(n + 1)))}); total != 1 {
+		if _, total := list(t, s, gateway.KeyQuery{Status: want.status, Search: string(gateway.IDOfKey(secretOf(n + 1)))}); total != 1 {
 			t.Errorf("foreign row %d is not listed as %s", n+1, want.status)
 		}
 	}

@@ -45,7 +45,7 @@ func conformStatus(t *testing.T, open openStore) {
 			t.Fatal(err)
 		}
 		for _, status := range gateway.KeyStatuses() {
-			names, total := list(t, s, KeyQuery{Status: status, Sort: "username"})
+			names, total := list(t, s, gateway.KeyQuery{Status: status, Sort: "username"})
 			if !slices.Equal(names, want[status]) || total != len(names) || counts[status] != len(names) {
 				t.Errorf("%s, %s: %d listed, %d in total, %d counted, want %d", how, status, len(names), total, counts[status], len(want[status]))
 			}
@@ -68,7 +68,7 @@ func conformStatus(t *testing.T, open openStore) {
 	add(t, s, gateway.Ollama, bare...)
 	apply(t, s, gateway.Delta{Provider: gateway.Ollama, States: changes})
 	check("changed", s)
-	_, _, err := s.Keys(t.Context(), gateway.Ollama, KeyQuery{Status: "tired"})
+	_, _, err := s.Keys(t.Context(), gateway.Ollama, gateway.KeyQuery{Status: "tired"})
 	wantKind(t, "an unknown status", err, gateway.KindInvalid)
 }
 
@@ -90,7 +90,7 @@ func conformSearch(t *testing.T, open openStore) {
 		string(gateway.IDOfKey("fake-KEY-six-cccc"))[:8]:              nil,
 		"nobody": nil, "enc:v1:": nil,
 	} {
-		got, total := list(t, s, KeyQuery{Search: search})
+		got, total := list(t, s, gateway.KeyQuery{Search: search})
 		slices.Sort(got)
 		slices.Sort(want)
 		if !slices.Equal(got, want) || total != len(want) {
@@ -98,11 +98,11 @@ func conformSearch(t *testing.T, open openStore) {
 		}
 	}
 	if !s.Encrypted() {
-		if got, _ := list(t, s, KeyQuery{Search: "FAKE-key-TWO-bbbb"}); !slices.Equal(got, []string{ozlem}) {
+		if got, _ := list(t, s, gateway.KeyQuery{Search: "FAKE-key-TWO-bbbb"}); !slices.Equal(got, []string{ozlem}) {
 			t.Errorf("search for a whole key in other letters' case: got %q", got)
 		}
 	}
-	for q, want := range map[KeyQuery]int{
+	for q, want := range map[gateway.KeyQuery]int{
 		{Category: "kimi"}: 1, {Category: "kim"}: 0, {Category: "kimi", Search: "anna"}: 1,
 		{Category: "gpt-oss", Search: "anna"}: 0, {Category: "gpt-oss", Status: gateway.KeyActive}: 1, {Category: "gpt-oss", Status: gateway.KeyFailed}: 0,
 	} {
@@ -131,7 +131,7 @@ func conformSort(t *testing.T, open openStore) {
 		"username": "Anna bert Cato dora ", "-username": "dora Cato bert Anna ",
 		"expires_at": "Anna  dora Cato bert", "-expires_at": "Cato dora  Anna bert",
 	} {
-		got, _ := list(t, s, KeyQuery{Sort: by})
+		got, _ := list(t, s, gateway.KeyQuery{Sort: by})
 		if joined := strings.Join(got, " "); joined != want {
 			t.Errorf("sort %q: got %q, want %q", by, joined, want)
 		}
@@ -141,22 +141,22 @@ func conformSort(t *testing.T, open openStore) {
 		"last_used": {"bert", "Anna"}, "-last_used": {"Anna", "bert"},
 		"status": {"dora", "Anna", "bert"}, "-status": {"bert", "Anna", "dora"},
 	} {
-		got, _ := list(t, s, KeyQuery{Sort: by})
+		got, _ := list(t, s, gateway.KeyQuery{Sort: by})
 		got = slices.DeleteFunc(got, func(name string) bool { return !slices.Contains(want, name) })
 		wantEqual(t, "sort "+by, got, want)
 		var paged []string
 		for offset := range 6 {
-			page, total := list(t, s, KeyQuery{Sort: by, Offset: offset, Limit: 1})
+			page, total := list(t, s, gateway.KeyQuery{Sort: by, Offset: offset, Limit: 1})
 			if total != 5 {
 				t.Errorf("sort %q, page %d: %d in total, want 5", by, offset, total)
 			}
 			paged = append(paged, page...)
 		}
-		whole, _ := list(t, s, KeyQuery{Sort: by})
+		whole, _ := list(t, s, gateway.KeyQuery{Sort: by})
 		wantEqual(t, "pages by "+by, paged, whole)
 	}
 	for _, by := range []string{"-", "api_key", "username desc", "username; drop table x", "--username", "USERNAME"} {
-		_, _, err := s.Keys(t.Context(), gateway.Ollama, KeyQuery{Sort: by})
+		_, _, err := s.Keys(t.Context(), gateway.Ollama, gateway.KeyQuery{Sort: by})
 		wantKind(t, "sort "+by, err, gateway.KindInvalid)
 	}
 }
@@ -170,7 +170,7 @@ func conformHostile(t *testing.T, open openStore) {
 		clean := strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "")
 		k := gateway.Key{Secret: secretOf(i), Username: text, Category: text, State: gateway.KeyState{LastError: text}}
 		add(t, s, gateway.Ollama, k)
-		if got, _ := list(t, s, KeyQuery{Search: text, Category: text}); !slices.Equal(got, []string{clean}) {
+		if got, _ := list(t, s, gateway.KeyQuery{Search: text, Category: text}); !slices.Equal(got, []string{clean}) {
 			t.Errorf("%.40q: found %.40q", text, got)
 		}
 		id := gateway.IDOfKey(k.Secret)

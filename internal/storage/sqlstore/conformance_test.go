@@ -118,7 +118,7 @@ func apply(t *testing.T, s *Store, deltas ...gateway.Delta) {
 	}
 }
 
-func list(t *testing.T, s *Store, q KeyQuery) (names []string, total int) {
+func list(t *testing.T, s *Store, q gateway.KeyQuery) (names []string, total int) {
 	t.Helper()
 	keys, total, err := s.Keys(t.Context(), gateway.Ollama, q)
 	if err != nil {
@@ -154,7 +154,7 @@ func conformProviders(t *testing.T, open openStore) {
 		"AddKeys":     func() error { _, _, err := s.AddKeys(ctx, p, yield(nil, nil), nil); return err },
 		"DeleteKeys":  func() error { _, err := s.DeleteKeys(ctx, p, nil); return err },
 		"Key":         func() error { _, _, err := s.Key(ctx, p, "x"); return err },
-		"Keys":        func() error { _, _, err := s.Keys(ctx, p, KeyQuery{}); return err },
+		"Keys":        func() error { _, _, err := s.Keys(ctx, p, gateway.KeyQuery{}); return err },
 		"CountKeys":   func() error { _, err := s.CountKeys(ctx, p); return err },
 		"EnableKeys":  func() error { return s.EnableKeys(ctx, p, nil) },
 		"EachRefusal": func() error { return s.EachRefusal(ctx, p, nil) },
@@ -233,7 +233,7 @@ func conformConcurrency(t *testing.T, open openStore) {
 					if n%perRound != 0 {
 						t.Errorf("%d keys are seen: half an import", n)
 					}
-					_, _, err := s.Keys(t.Context(), gateway.Ollama, KeyQuery{Limit: 5, Search: "user"})
+					_, _, err := s.Keys(t.Context(), gateway.Ollama, gateway.KeyQuery{Limit: 5, Search: "user"})
 					fail(err)
 					_, err = s.ChangedElsewhere(t.Context())
 					fail(err)

@@ -111,7 +111,7 @@ func checkFormer(t *testing.T, s *Store, p gateway.ProviderName, round int64) {
 		if got := k.State.StatusAt(noon, k.ExpiresAt); got != want || k.CreatedAt.IsZero() {
 			t.Errorf("%s, %s: %s, want %s: %+v", p, secret.Reveal(), got, want, k)
 		}
-		found, total, err := s.Keys(t.Context(), p, KeyQuery{Status: want, Search: secret.Reveal()})
+		found, total, err := s.Keys(t.Context(), p, gateway.KeyQuery{Status: want, Search: secret.Reveal()})
 		if err != nil || total != 1 || !found[0].CreatedAt.Equal(k.CreatedAt) {
 			t.Errorf("%s, %s is not listed as %s: %v", p, secret.Reveal(), want, err)
 		}

@@ -53,7 +53,7 @@ func used(ids []gateway.KeyID, at time.Time) gateway.Delta {
 func countsOf(t *testing.T, s *Store) map[gateway.KeyID]gateway.KeyCounts {
 	t.Helper()
 	m := map[gateway.KeyID]gateway.KeyCounts{}
-	keys, _, err := s.Keys(t.Context(), gateway.Ollama, KeyQuery{})
+	keys, _, err := s.Keys(t.Context(), gateway.Ollama, gateway.KeyQuery{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestJournalIsFolded(t *testing.T) {
 			}
 		}
 	}
-	page, _, err := s.Keys(t.Context(), gateway.Ollama, KeyQuery{Search: string(ids[7])})
+	page, _, err := s.Keys(t.Context(), gateway.Ollama, gateway.KeyQuery{Search: string(ids[7])})
 	if err != nil || len(page) != 1 || page[0].Counts.Total != 4*8 {
 		t.Fatalf("the list says %+v, %v", page, err)
 	}

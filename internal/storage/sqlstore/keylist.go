@@ -10,21 +10,6 @@ import (
 	"ollama-api-pool/internal/gateway"
 )
 
-// KeyQuery picks a page of a provider's keys.
-type KeyQuery struct {
-	Status   gateway.KeyStatus // "": all
-	Category string            // "": all
-	// Search is a part of the user name, or a whole key, its id or the
-	// category; the case of letters does not matter, and no character is a wildcard.
-	Search string
-	// Sort is username, created_at, expires_at, status, consecutive_failures or
-	// last_used, with - before it for descending; "" is created_at. Keys that
-	// lack the value come last either way.
-	Sort   string
-	Offset int
-	Limit  int // 0: all
-}
-
 // derivedStatus is gateway.KeyState.StatusAt in SQL, for {p}keys as k. It takes
 // the present time statusTimes times.
 const (
@@ -53,8 +38,10 @@ type fragment struct {
 	args []any
 }
 
-// Keys returns a page of keys and how many there are on all pages.
-func (s *Store) Keys(ctx context.Context, p gateway.ProviderName, q KeyQuery) (page []gateway.Key, total int, err error) {
+// Keys returns a page of keys and how many there are on all pages. Searching
+// ignores the case of letters and knows no wildcards. Without an order keys come
+// as they were made; those that lack the value to sort by come last either way.
+func (s *Store) Keys(ctx context.Context, p gateway.ProviderName, q gateway.KeyQuery) (page []gateway.Key, total int, err error) {
 	t, err := tablesOf(p)
 	if err != nil {
 		return nil, 0, err
@@ -119,7 +106,7 @@ func (s *Store) keysOf(ctx context.Context, t tables, rows *sql.Rows) ([]gateway
 }
 
 // where makes the conditions of a query.
-func (s *Store) where(q *KeyQuery, now any) (fragment, error) {
+func (s *Store) where(q *gateway.KeyQuery, now any) (fragment, error) {
 	f := fragment{text: "where 1 = 1"}
 	and := func(text string, args ...any) {
 		f.text += " and " + text
