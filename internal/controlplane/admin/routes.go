@@ -122,10 +122,9 @@ func unknownAddress(http.ResponseWriter, *http.Request) error {
 type greeting struct {
 	Service string `json:"service"`
 	Version string `json:"version"`
-	Docs    string `json:"docs"`
 }
 
 // greet says who is here.
 func (a *API) greet(w http.ResponseWriter, _ *http.Request) error {
-	return httpkit.WriteJSON(w, http.StatusOK, greeting{Service: "ollama-api-pool", Version: a.opt.Version, Docs: "/api-docs"})
+	return httpkit.WriteJSON(w, http.StatusOK, greeting{Service: "ollama-api-pool", Version: a.opt.Version})
 }

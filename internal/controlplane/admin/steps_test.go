@@ -55,7 +55,7 @@ func TestHeadersOfEveryAnswer(t *testing.T) {
 			p.same(c.call, a.body, `{"error":{"message":"no such address","type":"invalid_request_error","code":"not_found","param":null}}`)
 		}
 	}
-	p.want("GET /", "", 200, `{"service":"ollama-api-pool","version":"1.2.3-test","docs":"/api-docs"}`, "Authorization", "")
+	p.want("GET /", "", 200, `{"service":"ollama-api-pool","version":"1.2.3-test"}`, "Authorization", "")
 	p.wantError("PUT /admin/stats", "", 405, "invalid_request_error", "invalid_request_error", "method PUT is not known here", "Authorization", "")
 }
 
