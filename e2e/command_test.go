@@ -75,8 +75,8 @@ func TestEmptyPool(t *testing.T) {
 	}
 	var commands []string
 	for line := range strings.Lines(said) {
-		if rest, ok := strings.CutPrefix(strings.TrimSpace(line), program+" "); ok {
-			commands = append(commands, program+" "+rest)
+		if strings.Contains(line, program+" ") {
+			commands = append(commands, strings.TrimSpace(line))
 		}
 	}
 	if len(commands) != 2 {
@@ -85,11 +85,13 @@ func TestEmptyPool(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(i.Home, "FILE"), []byte("# mine\n"+key+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	imported := i.Shell(commands[0]).works(t)
+	// Another terminal knows nothing of this one's settings.
+	elsewhere := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + i.Home}
+	imported := runIn(t, i.Home, elsewhere, "sh", "-e", "-c", commands[0]).works(t)
 	if !strings.Contains(imported.Out, "1") {
 		t.Errorf("the import says %q", imported.Out)
 	}
-	made := i.Shell(commands[1]).works(t)
+	made := runIn(t, i.Home, elsewhere, "sh", "-e", "-c", commands[1]).works(t)
 	token := strings.TrimSpace(made.Out)
 	i.secrets.plant(token)
 	if status, answer, err := do(t.Context(), "POST", i.URL()+"/v1/chat/completions", token, chatBody); err != nil || status != 200 {

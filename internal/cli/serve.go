@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 
@@ -72,11 +73,61 @@ func (p *program) greet(cfg *config.Config, a *app.App) {
 		b.WriteString("  admin token   from the settings (ADMIN_TOKEN)\n")
 	}
 	if a.Keys() == 0 {
-		fmt.Fprintf(&b, "\nThe pool is empty. In another terminal:\n\n  %[1]s keys import FILE\n  %[1]s tokens create NAME\n", p.name)
+		fmt.Fprintf(&b, "\nThe pool is empty. In another terminal%s:\n\n  %[2]s keys import FILE\n  %[2]s tokens create NAME\n", p.alsoNeeded(), p.elsewhere())
 		b.WriteString("\nFILE holds one key a line. The second prints a token for your client, once.\n")
 	}
 	b.WriteString("\nCtrl-C stops.\n")
 	_, _ = fmt.Fprint(p.Out, b.String())
+}
+
+// elsewhere begins a command that reaches this instance from another terminal,
+// where the settings of this one are not in the environment.
+func (p *program) elsewhere() string {
+	words := p.name
+	if dir := p.variable("DATA_DIR"); dir != "" {
+		words = "DATA_DIR=" + shellWord(absolute(dir)) + " " + words
+	}
+	if p.configFile != "" {
+		words += " --config " + shellWord(absolute(p.configFile))
+	}
+	return words
+}
+
+// alsoNeeded names what commands in another terminal need and what is not shown.
+func (p *program) alsoNeeded() string {
+	if p.variable("ADMIN_TOKEN") == "" {
+		return ""
+	}
+	return ", with the same ADMIN_TOKEN"
+}
+
+// variable is the value of a variable of the environment, without blanks around it.
+func (p *program) variable(name string) string {
+	value := ""
+	for _, e := range p.environ {
+		if v, ok := strings.CutPrefix(e, name+"="); ok {
+			value = strings.TrimSpace(v)
+		}
+	}
+	return value
+}
+
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}
+
+// shellWord quotes what a shell would not take as one word.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return r > 0x7f || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-:,+=@%", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 func count(n int, noun string) string {
