@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"time"
 
@@ -88,6 +89,9 @@ func (p *program) reach(ctx context.Context, cfg *config.Config) (operator, erro
 		if why == nil {
 			return op, nil
 		}
+		if errors.Is(why, errTokenElsewhere) {
+			return nil, why
+		}
 		if time.Now().After(deadline) {
 			return nil, fmt.Errorf("%w; it does not answer: %w", err, why)
 		}
@@ -99,22 +103,29 @@ func (p *program) reach(ctx context.Context, cfg *config.Config) (operator, erro
 	}
 }
 
+// errTokenElsewhere says that an instance has an admin token that is not in its
+// data directory.
+var errTokenElsewhere = errors.New("it has its admin token from its settings: set the same ADMIN_TOKEN here")
+
 // running reaches the instance that serves from the data directory.
 func running(ctx context.Context, cfg *config.Config) (operator, error) {
 	i, err := app.ReadInstance(cfg.DataDir)
 	if err != nil {
 		return nil, err
 	}
-	token := cfg.AdminToken
-	if token == "" {
-		if token, err = app.AdminToken(cfg.DataDir); err != nil {
-			return nil, err
-		}
-	}
-	r := newRemote("http://"+i.Addr, token, nil)
+	r := newRemote("http://"+i.Addr, cfg.AdminToken, nil)
 	if err := r.ready(ctx); err != nil {
 		_ = r.Close(ctx)
 		return nil, err
+	}
+	if r.token == "" {
+		if r.token, err = app.AdminToken(cfg.DataDir); err != nil {
+			_ = r.Close(ctx)
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil, fmt.Errorf("the instance at %s holds the data directory %s; %w", r.base, cfg.DataDir, errTokenElsewhere)
+			}
+			return nil, err
+		}
 	}
 	return r, nil
 }

@@ -104,3 +104,17 @@ func TestAdminTokenOfRunningInstance(t *testing.T) {
 	r := p.with("ADMIN_TOKEN="+testAdminToken).fails(t, exitFailed, "wrong admin token\nIt was http://127.0.0.1:", "", "keys", "list")
 	wantNone(t, r.err, testAdminToken)
 }
+
+// Where the running instance has its admin token from its settings, a command
+// without it says so, and does not wait.
+func TestAdminTokenElsewhere(t *testing.T) {
+	p := stopped(t)
+	start(t, p, "ADMIN_TOKEN="+testAdminToken)
+	ctx, cancel := context.WithTimeout(t.Context(), holdPatience/2)
+	defer cancel()
+	r := call{p.env, "", []string{"keys", "list"}}.runIn(ctx)
+	if r.code != exitFailed || !strings.Contains(r.err, "set the same ADMIN_TOKEN here") {
+		t.Errorf("exit code %d: %s", r.code, r.err)
+	}
+	wantAll(t, p.with("ADMIN_TOKEN="+testAdminToken).ok(t, "", "keys", "list").out, "is empty")
+}
