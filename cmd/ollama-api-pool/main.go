@@ -18,6 +18,6 @@ func main() {
 	err := cli.Run(cli.WithStop(ctx, stop), os.Args, os.Environ(), cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "ollama-api-pool: %v\n", err)
-		os.Exit(cli.ExitCode(err)) //nolint:gocritic // the signal handler ends with the process
+		os.Exit(cli.ExitCode(err))
 	}
 }

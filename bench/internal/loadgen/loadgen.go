@@ -89,7 +89,6 @@ type worker struct {
 	conn net.Conn
 	r    *h1.Reader
 	head h1.Head
-	used bool // the connection has answered before
 
 	lat, sched, first, delay, gap []int64
 	reqs, events, bytes           int64

@@ -15,8 +15,10 @@ import (
 	"ollama-api-pool/bench/limits/internal/pool"
 )
 
-var bufs = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-var copies = sync.Pool{New: func() any { b := make([]byte, 16<<10); return &b }}
+var (
+	bufs   = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+	copies = sync.Pool{New: func() any { b := make([]byte, 16<<10); return &b }}
+)
 
 func main() {
 	p := pool.FromFlags()
