@@ -2,6 +2,7 @@ package app
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"ollama-api-pool/internal/gateway"
@@ -23,16 +24,40 @@ type providerHealth struct {
 	Configured bool `json:"configured"`
 }
 
+// healthMethods are those that health answers.
+const healthMethods = "GET, HEAD, OPTIONS"
+
+// publish lets pages of every site read an answer, or those of
+// CORS_ALLOWED_ORIGINS where that is set.
+func (a *App) publish(h http.Header, r *http.Request) {
+	allowed := a.cfg.CORSAllowedOrigins
+	if len(allowed) == 0 || slices.Contains(allowed, "*") {
+		h.Set("Access-Control-Allow-Origin", "*")
+		return
+	}
+	h.Add("Vary", "Origin")
+	if origin := r.Header.Get("Origin"); slices.Contains(allowed, origin) {
+		h.Set("Access-Control-Allow-Origin", origin)
+	}
+}
+
 // health tells whether the process can serve, and at /health/ready whether it
 // should be sent requests.
 func (a *App) health(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+	a.publish(w.Header(), r)
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+	case http.MethodOptions:
+		w.Header().Set("Allow", healthMethods)
+		w.Header().Set("Access-Control-Allow-Methods", healthMethods)
+		w.WriteHeader(http.StatusNoContent)
+		return
+	default:
 		e := gateway.Errorf(gateway.KindMethod, "method %s is not allowed here: use GET", gateway.Clip(r.Method, 20))
-		e.Allow = "GET, HEAD"
+		e.Allow = healthMethods
 		httpkit.WriteAdminError(w, r, e, httpkit.RequestID(r))
 		return
 	}
-	w.Header().Set("Access-Control-Allow-Origin", "*")
 	h := healthAnswer{
 		Status: "ok", Service: "ollama-api-pool", Version: a.version,
 		Providers: map[gateway.ProviderName]*providerHealth{},
