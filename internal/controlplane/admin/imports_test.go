@@ -68,6 +68,7 @@ func TestImportingText(t *testing.T) {
 		"no type":     {accounts, ""},
 		"file":        {formBody, formType},
 		"JSON":        {object, "application/json"},
+		"JSON, curl":  {" \r\n\t" + object, "application/x-www-form-urlencoded"},
 		"JSON, other": {strings.ReplaceAll(object, "a", `\u0061`), "application/json; charset=utf-8"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -156,9 +157,11 @@ func TestImportsThatAreRefused(t *testing.T) {
 	} {
 		p.wantInvalid(c.call, c.body, c.message, c.headers...)
 	}
-	p.wantError(text, annaKey, 415, "invalid_request_error", "invalid_request_error",
-		`Content-Type "application/x-www-form-urlencoded" is not understood here: send the text as text/plain, as a file of a form (multipart/form-data) or as JSON`,
-		"Content-Type", "application/x-www-form-urlencoded")
+	for _, form := range []string{annaKey, "", " ", "content=" + annaKey, strings.Repeat(" ", 1500)} {
+		p.wantError(text, form, 415, "invalid_request_error", "invalid_request_error",
+			`Content-Type "application/x-www-form-urlencoded" is not understood here: send the text as text/plain, as a file of a form (multipart/form-data) or as JSON`,
+			"Content-Type", "application/x-www-form-urlencoded")
+	}
 	p.wantError(text, annaKey, 415, "invalid_request_error", "invalid_request_error",
 		`a body with Content-Encoding "gzip" is not understood; send it plain`, "Content-Type", "text/plain", "Content-Encoding", "gzip")
 
