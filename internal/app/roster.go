@@ -24,6 +24,7 @@ type Roster struct {
 	tokens *auth.Registry
 	writer *writer
 	now    func() time.Time
+	behind bool // the store has changes that memory lacks; belongs to follow
 }
 
 // Keys returns a page of keys and how many there are in all.
@@ -239,11 +240,15 @@ func (r *Roster) loadTokens(ctx context.Context) error {
 }
 
 // follow takes over what another process has changed in the store: rows that
-// came, rows that went, tokens.
+// came, rows that went, tokens. After an error it is tried again at the next
+// call, though the store tells a change only once. One goroutine calls it.
 func (r *Roster) follow(ctx context.Context) error {
 	changed, err := r.store.ChangedElsewhere(ctx)
-	if err != nil || !changed {
+	if err != nil {
 		return err
+	}
+	if r.behind = r.behind || changed; !r.behind {
+		return nil
 	}
 	return r.writer.alone(ctx, func() error {
 		for name := range r.pools {
@@ -251,7 +256,9 @@ func (r *Roster) follow(ctx context.Context) error {
 				return fmt.Errorf("load the %s keys again: %w", name, err)
 			}
 		}
-		return r.loadTokens(ctx)
+		err := r.loadTokens(ctx)
+		r.behind = err != nil
+		return err
 	})
 }
 

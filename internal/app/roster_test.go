@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"ollama-api-pool/internal/config"
 	"ollama-api-pool/internal/dataplane/pool"
 	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/storage/sqlstore"
 )
 
 // settings are those of an instance with a data directory of its own.
@@ -82,6 +84,33 @@ func TestEnablingOutlastsARestart(t *testing.T) {
 	again, closeAgain := openRoster(t, dir)
 	defer closeAgain()
 	serves(again, "after a restart")
+}
+
+// The store tells a change once; what could not be loaded then is loaded later.
+func TestFollowAfterAnError(t *testing.T) {
+	dir := t.TempDir()
+	o, closeStore := openRoster(t, dir)
+	defer closeStore()
+	other, err := sqlstore.Open(t.Context(), sqlstore.Options{Path: StorePath(dir)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := gateway.Key{Secret: "fake-upstream-key-00"}
+	_, _, err = other.AddKeys(t.Context(), gateway.Ollama, func(yield func(gateway.Key, error) bool) { yield(k, nil) }, nil)
+	if err := errors.Join(err, other.Close()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	o.now = func() time.Time { cancel(); return time.Now() } // asked for when loading begins
+	if err := o.follow(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatalf("follow = %v, want it broken off", err)
+	}
+	if err := o.follow(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !o.HasKey(gateway.Ollama, gateway.IDOfKey(k.Secret)) {
+		t.Error("a key that another process added is not there")
+	}
 }
 
 // A plain token that is revoked while it is due to be replaced by its hash
