@@ -291,6 +291,7 @@ func Supported(cfg *config.Config) error {
 		{cfg.RedisURL != "", "REDIS_URL", "this version runs as one instance"},
 		{cfg.SupabaseRESTURL != "", "SUPABASE_REST_URL", "this version keeps its data in DATA_DIR"},
 		{cfg.DisableKVStorage, "DISABLE_KV_STORAGE", "this version keeps its data in DATA_DIR"},
+		{cfg.MetricsPublic, "METRICS_PUBLIC", "this version has no /metrics"},
 		{cfg.ResponseCacheTTL > 0, "RESPONSE_CACHE_TTL", "this version caches model lists only"},
 	} {
 		if s.set {

@@ -127,7 +127,9 @@ const (
 )
 
 func (m *Models) page(w http.ResponseWriter, r *http.Request, x *gateway.Exchange, next httpkit.Handler) (*page, string, error) {
-	if r.URL.RawQuery != "" && !madeHere(x) { // a question of the client's own wording is not kept
+	// A question of a client's own wording is not kept. A stranger gets the list
+	// as it is: what bypasses the cache costs a call upstream.
+	if r.URL.RawQuery != "" && x.Principal != nil && !madeHere(x) {
 		p, err := ask(w, r, next, r.URL.RawQuery)
 		return p, bypass, err
 	}

@@ -203,6 +203,30 @@ func TestClear(t *testing.T) {
 }
 
 // Everything else passes, untouched.
+// A question of a client's own wording goes past the cache; a stranger's does not.
+func TestWordedQuestions(t *testing.T) {
+	asked := 0
+	h := NewModels(time.Minute, time.Now).Serve(func(w http.ResponseWriter, r *http.Request) error {
+		asked++
+		return answerWith(200, `{"data":[{"id":"a:1b"}]}`)(w, r)
+	})
+	ask := func(who *gateway.Principal) string {
+		x := &gateway.Exchange{Principal: who, Route: gateway.Route{Service: gateway.ServiceModels, Provider: gateway.OpenRouter}}
+		r := httptest.NewRequestWithContext(gateway.WithExchange(t.Context(), x), http.MethodGet, "/v1/models?category=x", nil)
+		w := httptest.NewRecorder()
+		if err := h(w, r); err != nil || w.Code != 200 {
+			t.Fatalf("%d, %v", w.Code, err)
+		}
+		return w.Header().Get("X-Cache")
+	}
+	if a, b := ask(nil), ask(nil); a != "MISS" || b != "HIT" || asked != 1 {
+		t.Errorf("a stranger got %s and %s with %d calls", a, b, asked)
+	}
+	if a, b := ask(&gateway.Principal{}), ask(&gateway.Principal{}); a != "BYPASS" || b != "BYPASS" || asked != 3 {
+		t.Errorf("a client got %s and %s with %d calls", a, b, asked)
+	}
+}
+
 func TestOthersPass(t *testing.T) {
 	for _, service := range []gateway.Service{gateway.ServiceForward, gateway.ServiceForbidden, gateway.ServiceGreeting} {
 		passed := false

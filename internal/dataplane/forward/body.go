@@ -9,6 +9,7 @@ import (
 	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"ollama-api-pool/internal/gateway"
 )
@@ -70,6 +71,35 @@ func readPayload(r *http.Request, limit int64) (*payload, error) {
 		WroteRequest: func(httptrace.WroteRequestInfo) { p.busy.Add(-1) },
 	}
 	return p, nil
+}
+
+// How long a client may take to send a body: a while, and longer for a larger
+// one, at 64 KiB a second. One of unknown length may take the longest.
+const (
+	shortestBody = 30 * time.Second
+	longestBody  = 10 * time.Minute
+	bodyPace     = 64 << 10
+)
+
+// hurry bounds the time in which the body must come; calm lifts that again.
+// A small body comes along with the head, and is not worth two system calls.
+func hurry(w http.ResponseWriter, r *http.Request, now time.Time) (calm func()) {
+	if r.ContentLength >= 0 && r.ContentLength <= smallBody {
+		return func() {}
+	}
+	rc := http.NewResponseController(w)
+	if rc.SetReadDeadline(now.Add(bodyTime(r.ContentLength))) != nil {
+		return func() {} // not over a network
+	}
+	return func() { _ = rc.SetReadDeadline(time.Time{}) } // it was possible a moment ago
+}
+
+// bodyTime is how long a body of n bytes, -1 for an unknown number, may take.
+func bodyTime(n int64) time.Duration {
+	if n < 0 || n/bodyPace > int64(longestBody/time.Second) {
+		return longestBody
+	}
+	return min(shortestBody+time.Duration(n/bodyPace)*time.Second, longestBody)
 }
 
 func tooLarge(limit int64) error {

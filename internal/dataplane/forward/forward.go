@@ -70,7 +70,9 @@ var abandoned = gateway.Verdict{Scope: gateway.ScopeClient, Reason: "abandoned"}
 // of the chain.
 func (f *Forwarder) Serve(w http.ResponseWriter, r *http.Request) error {
 	x := gateway.ExchangeFrom(r.Context())
+	calm := hurry(w, r, f.opts.Now())
 	body, err := readPayload(r, f.opts.MaxBodyBytes)
+	calm()
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http/httptrace"
 	"strings"
 	"testing"
+	"time"
 
 	"ollama-api-pool/internal/gateway"
 )
@@ -117,6 +118,20 @@ func TestPayloadIsKept(t *testing.T) {
 		}
 		if back != tt.given {
 			t.Errorf("%s: given back %v", tt.name, back)
+		}
+	}
+}
+
+func TestBodyTime(t *testing.T) {
+	for n, want := range map[int64]time.Duration{
+		0:        30 * time.Second,
+		1 << 20:  46 * time.Second,
+		32 << 20: 542 * time.Second,
+		1 << 40:  10 * time.Minute,
+		-1:       10 * time.Minute,
+	} {
+		if got := bodyTime(n); got != want {
+			t.Errorf("%d bytes may take %s, want %s", n, got, want)
 		}
 	}
 }

@@ -19,9 +19,9 @@ func (j *job) noKey(err error) error {
 	out := &gateway.Error{Kind: gateway.KindNoKey, RetryAfter: e.RetryAfter}
 	switch e.Reason {
 	case pool.Empty:
-		out.Message = fmt.Sprintf("the %s pool has no keys: add some on the dashboard, with POST /admin/api-keys, or with `ollama-api-pool keys import FILE`", name)
+		out.Message = fmt.Sprintf("the %s pool has no keys: add some with POST /admin/api-keys, or with `ollama-api-pool keys import FILE`", name)
 		if name != gateway.Ollama {
-			out.Message = fmt.Sprintf("the %s pool has no keys: add some on the dashboard, with POST /admin/api-keys?provider=%s, or with `ollama-api-pool keys import --provider %s FILE`", name, name, name)
+			out.Message = fmt.Sprintf("the %s pool has no keys: add some with POST /admin/api-keys?provider=%s, or with `ollama-api-pool keys import --provider %s FILE`", name, name, name)
 		}
 	case pool.AllResting:
 		out.Kind = gateway.KindRateLimited

@@ -9,7 +9,7 @@ import (
 
 // maxRestricted bounds how many models have a rotation of their own; beyond
 // it the one that the fewest keys are refused is forgotten and learnt anew.
-const maxRestricted = 64
+const maxRestricted = 16
 
 // passOverFor is how long a key is not tried for a model that it was refused
 // (contract, section 1), where the verdict does not say.

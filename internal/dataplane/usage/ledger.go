@@ -2,6 +2,7 @@ package usage
 
 import (
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -69,7 +70,8 @@ func (l *Ledger) Add(r *gateway.Record) {
 		one.Failure = 1
 	}
 	total, byModel := l.total.weight(), int64(0)
-	if r.Model != "" {
+	// What was not found is no model, and must not fill the tables with names.
+	if r.Model != "" && r.Status != http.StatusNotFound {
 		byModel = l.models.weight()
 	}
 	if !l.total.on() && byModel == 0 {

@@ -107,6 +107,17 @@ func TestDrainedDeltasAreTheCallers(t *testing.T) {
 	}
 }
 
+func TestLedgerNamesNoModelThatIsNotFound(t *testing.T) {
+	l := NewLedger(whole())
+	r := done("invented", "t1")
+	r.Status = 404
+	l.Add(r)
+	d := l.Drain()
+	if len(d) != 1 || d[0].Global.Requests != 1 || d[0].Global.Failure != 1 || len(d[0].Models) != 0 {
+		t.Errorf("counted %+v", d)
+	}
+}
+
 func TestLedgerWithoutAnalytics(t *testing.T) {
 	o := whole()
 	o.Analytics = false
