@@ -1,11 +1,10 @@
 package app
 
 import (
-	"net"
-	"net/http"
 	"time"
 
 	"ollama-api-pool/internal/config"
+	"ollama-api-pool/internal/upstream"
 )
 
 // Limits of a connection to an upstream. How long an answer may take is the
@@ -13,25 +12,19 @@ import (
 const (
 	dialTimeout      = 10 * time.Second
 	tlsTimeout       = 10 * time.Second
-	keepAlive        = 30 * time.Second
 	idleConnTimeout  = 90 * time.Second
 	idleConnsPerHost = 1024
 )
 
-// newTransport makes the client side of one upstream: HTTP/2 where the upstream
+// newTransport makes the client side of the upstreams: HTTP/2 where an upstream
 // offers it, else HTTP/1.1 with connections kept for reuse. A proxy is taken
 // from the environment as usual (HTTPS_PROXY, NO_PROXY).
-func newTransport(cfg *config.Config) *http.Transport {
-	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}
-	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           dialer.DialContext,
-		ForceAttemptHTTP2:     true,
-		TLSHandshakeTimeout:   tlsTimeout,
-		ResponseHeaderTimeout: cfg.UpstreamHeaderTimeout,
-		IdleConnTimeout:       idleConnTimeout,
-		MaxIdleConns:          4 * idleConnsPerHost,
-		MaxIdleConnsPerHost:   idleConnsPerHost,
-		DisableCompression:    true, // answers are passed on as they come
-	}
+func newTransport(cfg *config.Config) *upstream.Client {
+	return upstream.New(upstream.Options{
+		HeaderTimeout: cfg.UpstreamHeaderTimeout,
+		DialTimeout:   dialTimeout,
+		TLSTimeout:    tlsTimeout,
+		IdleTimeout:   idleConnTimeout,
+		MaxIdle:       idleConnsPerHost,
+	})
 }

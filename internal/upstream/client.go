@@ -16,6 +16,13 @@ import (
 // tcpKeepAlive is the time between probes of a silent connection.
 const tcpKeepAlive = 30 * time.Second
 
+// How long a connection of HTTP/2 may be silent before it is pinged, and how
+// long the answer to that may take.
+const (
+	pingAfter   = 30 * time.Second
+	pingTimeout = 15 * time.Second
+)
+
 // maxHosts bounds how many addresses a Client keeps connections to. They come
 // from the settings, so there are few; any more are left to net/http.
 const maxHosts = 64
@@ -72,6 +79,9 @@ func New(opts Options) *Client {
 		IdleConnTimeout:       opts.IdleTimeout,
 		MaxIdleConnsPerHost:   opts.MaxIdle,
 		DisableCompression:    true, // answers are passed on as they come
+		// A connection on which nothing comes is asked whether it still lives:
+		// all requests to an address share it.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 	}
 	if opts.MaxIdle == 0 {
 		c.rest.MaxIdleConnsPerHost = int(^uint(0) >> 1)

@@ -295,4 +295,3 @@ func TestEchoWhileSending(t *testing.T) {
 		}
 	})
 }
-

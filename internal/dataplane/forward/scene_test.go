@@ -24,6 +24,7 @@ import (
 	"ollama-api-pool/internal/gateway"
 	"ollama-api-pool/internal/httpkit"
 	"ollama-api-pool/internal/testkit"
+	"ollama-api-pool/internal/upstream"
 )
 
 const (
@@ -125,11 +126,18 @@ func (s *scene) build(set *setting) {
 		TLSClientConfig: s.up.ClientTLS(), ForceAttemptHTTP2: true, DisableCompression: true,
 		ResponseHeaderTimeout: set.opts.HeaderTimeout, MaxIdleConnsPerHost: 100,
 	}
-	if set.tune != nil {
+	switch {
+	case set.transport != nil:
+	case set.tune != nil: // asks for what only net/http's client has
 		set.tune(s.transport)
-	}
-	if set.transport == nil {
 		set.transport = s.transport
+	default:
+		client := upstream.New(upstream.Options{
+			HeaderTimeout: set.opts.HeaderTimeout, DialTimeout: 10 * time.Second, TLSTimeout: 10 * time.Second,
+			IdleTimeout: 90 * time.Second, MaxIdle: 100, TLS: s.up.ClientTLS(),
+		})
+		s.tb.Cleanup(client.CloseIdleConnections)
+		set.transport = client
 	}
 	s.pool = pool.New(set.provider, pool.Settings{FailedFor: time.Hour, DisableThreshold: 3, DisabledFor: time.Hour})
 	for _, k := range set.keys {
