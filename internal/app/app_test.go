@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -47,6 +49,25 @@ func TestServerLogLevels(t *testing.T) {
 		l.Print(message)
 		if !strings.Contains(out.String(), "level="+level) {
 			t.Errorf("%q is logged as %s", message, out.String())
+		}
+	}
+}
+
+// While the pool is being loaded, an address answers in its own dialect.
+func TestStarting(t *testing.T) {
+	a := &App{cfg: settings(t, t.TempDir()), log: slog.New(slog.DiscardHandler)}
+	for address, want := range map[string]string{
+		"/v1/chat/completions":    `{"error":{"message":"starting: the pool is being loaded","type":"service_unavailable","code":"service_unavailable","param":null}}`,
+		"/openrouter/v1/messages": `{"type":"error","error":{"type":"overloaded_error","message":"starting: the pool is being loaded"},"request_id":"mine"}`,
+		"/t/sk-fake/api/chat":     `{"error":"starting: the pool is being loaded"}`,
+		"/admin/stats":            `{"error":{"message":"starting: the pool is being loaded","type":"service_unavailable","code":"service_unavailable","param":null}}`,
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, address, http.NoBody)
+		r.Header.Set("X-Request-Id", "mine")
+		w := httptest.NewRecorder()
+		a.dispatch(w, r)
+		if got := strings.TrimSpace(w.Body.String()); w.Code != http.StatusServiceUnavailable || got != want || w.Header().Get("Retry-After") != "1" {
+			t.Errorf("%s: %d %v %s", address, w.Code, w.Header(), got)
 		}
 	}
 }

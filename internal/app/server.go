@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"ollama-api-pool/internal/dataplane"
 	"ollama-api-pool/internal/gateway"
 	"ollama-api-pool/internal/httpkit"
 )
@@ -50,6 +51,12 @@ func (a *App) dispatch(w http.ResponseWriter, r *http.Request) {
 	}
 	e := gateway.Errorf(gateway.KindUnavailable, "starting: the pool is being loaded")
 	e.RetryAfter = time.Second
+	if known := dataplane.NewRoutes(); known.Serves(r.URL.Path) {
+		a.publish(w.Header(), r)
+		_, _, route, _ := known.Resolve(r.Method, r.URL.EscapedPath()) // of an unknown address the dialect is known, too
+		httpkit.WriteError(w, route.Dialect, e, httpkit.RequestID(r))
+		return
+	}
 	httpkit.WriteAdminError(w, r, e, httpkit.RequestID(r))
 }
 
