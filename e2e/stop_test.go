@@ -3,7 +3,6 @@ package e2e
 import (
 	"bufio"
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -63,13 +62,17 @@ func (s *streaming) wait(t *testing.T) (string, error) {
 	}
 }
 
-// closedToNew waits until the instance takes no new requests.
+// closedToNew waits until the instance takes no new requests, and says so.
 func closedToNew(t *testing.T, i *Instance) {
 	t.Helper()
-	await(t, "end of new connections", func() bool {
-		_, _, err := do(t.Context(), http.MethodGet, i.URL()+"/health", "", nil)
-		return errors.Is(err, syscall.ECONNREFUSED)
+	await(t, "end of new requests", func() bool {
+		status, _, err := do(t.Context(), http.MethodGet, i.URL()+"/health/ready", "", nil)
+		return err == nil && status == http.StatusServiceUnavailable
 	})
+	status, answer, err := do(t.Context(), http.MethodPost, i.URL()+"/v1/chat/completions", "", nil)
+	if err != nil || status != http.StatusServiceUnavailable || !strings.Contains(string(answer), "stopping") {
+		t.Errorf("a new request while stopping: %d %s %v", status, answer, err)
+	}
 }
 
 func TestStopLetsStreamsFinish(t *testing.T) {

@@ -25,7 +25,7 @@ import (
 
 // How often what happens beside the requests is done.
 const (
-	tickEvery   = 100 * time.Millisecond // keys whose rest is over come back
+	tickEvery   = 500 * time.Millisecond // keys whose rest is over come back, also where nobody asks
 	followEvery = 2 * time.Second        // rows that something else inserted are noticed
 	rehashEvery = 2 * time.Second        // used plain tokens are replaced by hashes
 	foldEvery   = 2 * time.Minute        // the journal of key counts is added up
@@ -67,7 +67,8 @@ type App struct {
 	adminToken gateway.Secret
 	loops      *background.Group
 
-	ready atomic.Bool // loaded, and not stopping
+	ready    atomic.Bool // loaded, and not stopping
+	stopping atomic.Bool
 }
 
 // Start takes hold of the data directory, listens, loads the pool and begins
@@ -195,18 +196,20 @@ func (a *App) Failed() <-chan error { return a.failed }
 // cuts the grace short.
 func (a *App) Stop(ctx context.Context) error {
 	a.ready.Store(false)
+	a.stopping.Store(true)
+	a.handler.Store(nil) // turns new requests away, while /health/ready can still say so
 	grace, cancel := context.WithTimeout(ctx, a.cfg.ShutdownGrace)
 	defer cancel()
 	var errs []error
+	a.active.wait(grace)
 	if err := a.server.Shutdown(grace); err != nil {
 		a.log.WarnContext(ctx, "running requests were broken off: the grace is over",
 			slog.Int("requests", a.active.count()), slog.Duration("grace", a.cfg.ShutdownGrace))
 		_ = a.server.Close() // cancels what still runs
 	}
-	// What was cut off must be counted too.
-	a.active.wait(lastWrite)
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWrite)
 	defer cancel()
+	a.active.wait(last) // what was cut off must be counted too
 	errs = append(errs, a.loops.Stop(last))
 	if err := a.writer.flush(last); err != nil {
 		errs = append(errs, fmt.Errorf("write down the last counts: %w", err))

@@ -212,17 +212,19 @@ func TestDataPlaneFinishesWhenStopped(t *testing.T) {
 		defer close(stopped)
 		p.stop(soon)
 	}()
-	await(t, func() bool { // it listens no more
+	await(t, func() bool { // it takes no more requests, and says so
 		conn, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.addr+"/health/ready", nil)
 		if err != nil {
 			return false
 		}
 		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(conn)
-		if err == nil {
-			_ = resp.Body.Close()
+		if err != nil {
+			return false
 		}
-		return err != nil
+		_ = resp.Body.Close()
+		return resp.StatusCode == http.StatusServiceUnavailable
 	})
+	equal(t, "a new request", p.post("/v1/chat/completions", chat).Status, 503)
 	gate.Open()
 	var body strings.Builder
 	for {

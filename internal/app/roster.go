@@ -220,7 +220,7 @@ func (r *Roster) load(ctx context.Context) error {
 			n += c
 		}
 		pl.Grow(n)
-		if err := r.store.EachKey(ctx, name, func(k gateway.Key) error { pl.Put(k, now); return nil }); err != nil {
+		if err := r.store.EachKey(ctx, name, func(k gateway.Key) error { r.take(pl, k, now); return nil }); err != nil {
 			return fmt.Errorf("load the %s keys: %w", name, err)
 		}
 		if err := r.store.EachRefusal(ctx, name, func(f gateway.Refusal) error { pl.PutRefusal(f, now); return nil }); err != nil {
@@ -267,7 +267,7 @@ func (r *Roster) followKeys(ctx context.Context, name gateway.ProviderName) erro
 	there := make(map[gateway.KeyID]struct{}, pl.Len())
 	err := r.store.EachKey(ctx, name, func(k gateway.Key) error {
 		there[gateway.IDOfKey(k.Secret)] = struct{}{}
-		pl.Put(k, now)
+		r.take(pl, k, now)
 		return nil
 	})
 	if err != nil {
@@ -298,4 +298,12 @@ func (r *Roster) rehash(ctx context.Context) error {
 		}
 		return errors.Join(errs...)
 	})
+}
+
+// take takes a stored key into memory, unless it is none that could be sent:
+// other programs may write to the store as well.
+func (r *Roster) take(pl *pool.Pool, k gateway.Key, now time.Time) {
+	if gateway.CheckKey(k.Secret.Reveal()) == "" {
+		pl.Put(k, now)
+	}
 }

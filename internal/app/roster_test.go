@@ -113,6 +113,30 @@ func TestFollowAfterAnError(t *testing.T) {
 	}
 }
 
+// Rows of other programs that hold no key are never lent.
+func TestRowsThatAreNoKeys(t *testing.T) {
+	dir := t.TempDir()
+	_, made := openRoster(t, dir)
+	made()
+	db, err := sql.Open("sqlite", StorePath(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []string{"", "x", "two words, no key", "fake-upstream-key-01"} {
+		if _, err := db.ExecContext(t.Context(), "insert into ollama_api_keys (api_key) values (?)", row); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o, closeStore := openRoster(t, dir)
+	defer closeStore()
+	if n := o.pools[gateway.Ollama].Len(); n != 1 {
+		t.Errorf("%d keys are lent, want 1", n)
+	}
+}
+
 // A plain token that is revoked while it is due to be replaced by its hash
 // must not come back with it.
 func TestRevokedWhileRehashed(t *testing.T) {

@@ -50,6 +50,10 @@ func (a *App) dispatch(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	e := gateway.Errorf(gateway.KindUnavailable, "starting: the pool is being loaded")
+	if a.stopping.Load() {
+		e = gateway.Errorf(gateway.KindUnavailable, "stopping: no new requests are taken")
+		w.Header()["Connection"] = []string{"close"}
+	}
 	e.RetryAfter = time.Second
 	if known := dataplane.NewRoutes(); known.Serves(r.URL.Path) {
 		a.publish(w.Header(), r)
@@ -113,8 +117,8 @@ func (f *inFlight) count() int {
 	return f.n
 }
 
-// wait returns when no request runs any more, or after a time.
-func (f *inFlight) wait(limit time.Duration) {
+// wait returns when no request runs any more, or when ctx ends.
+func (f *inFlight) wait(ctx context.Context) {
 	f.mu.Lock()
 	if f.n == 0 {
 		f.mu.Unlock()
@@ -125,10 +129,8 @@ func (f *inFlight) wait(limit time.Duration) {
 	}
 	idle := f.idle
 	f.mu.Unlock()
-	t := time.NewTimer(limit)
-	defer t.Stop()
 	select {
 	case <-idle:
-	case <-t.C:
+	case <-ctx.Done():
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 // flushEvery is how often counters and states are written down. What a kill
 // can cost is this and the time of one write, together under a second.
-const flushEvery = 500 * time.Millisecond
+const flushEvery = 900 * time.Millisecond
 
 // writer writes down what memory has counted and learnt.
 type writer struct {

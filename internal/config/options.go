@@ -118,7 +118,7 @@ var access = []option{
 	{
 		name: "ADMIN_TOKEN", unset: "made at first start", secret: true,
 		rule: adminToken(func(c *Config) *gateway.Secret { return &c.AdminToken }),
-		help: "Credential for the admin API and the dashboard. Without one a strong token is made at first start and kept in `DATA_DIR/admin-token`.",
+		help: "Credential for the admin API. Without one a strong token is made at first start and kept in `DATA_DIR/admin-token`.",
 	},
 	{
 		name: "ENCRYPTION_KEY", secret: true, rule: encryptionKey(func(c *Config) *gateway.Secret { return &c.EncryptionKey }),
@@ -134,7 +134,7 @@ var access = []option{
 	},
 	{
 		name: "METRICS_PUBLIC", def: "false", rule: toggle(func(c *Config) *bool { return &c.MetricsPublic }),
-		help: "Whether `/metrics` can be read without the admin token.",
+		help: "Whether `/metrics` can be read without the admin token. Not supported yet: the start stops where it is set.",
 	},
 	{
 		name: "CORS_ALLOWED_ORIGINS", unset: "every site on the data plane, none on the admin API",
@@ -223,11 +223,11 @@ var limits = []option{
 var caches = []option{
 	{
 		name: "RESPONSE_CACHE_TTL", def: "0", rule: duration(0, 30*day, func(c *Config) *time.Duration { return &c.ResponseCacheTTL }),
-		help: "How long whole answers are kept and given again to the same request of the same token. `0` keeps none.",
+		help: "How long whole answers are kept and given again to the same request of the same token. `0` keeps none. Not supported yet: the start stops where it is set.",
 	},
 	{
 		name: "RESPONSE_CACHE_SHARED", def: "false", rule: toggle(func(c *Config) *bool { return &c.ResponseCacheShared }),
-		help: "Whether an answer that is kept may be given to other tokens as well.",
+		help: "Whether an answer that is kept may be given to other tokens as well. Without effect until `RESPONSE_CACHE_TTL` is supported.",
 	},
 	{
 		name: "MODELS_CACHE_TTL", def: "300", rule: duration(0, 7*day, func(c *Config) *time.Duration { return &c.ModelsCacheTTL }),
@@ -254,15 +254,15 @@ var storage = []option{
 	{
 		name: "DATABASE_URL", unset: "the embedded store", secret: true, address: true,
 		rule: databaseAddress(func(c *Config) *gateway.Secret { return &c.DatabaseURL }),
-		help: "PostgreSQL to use instead of the embedded store. Behind a transaction pooler add `?pgbouncer=true`.",
+		help: "PostgreSQL to use instead of the embedded store. Behind a transaction pooler add `?pgbouncer=true`. Not supported yet: the start stops where it is set.",
 	},
 	{
 		name: "REDIS_URL", secret: true, address: true, rule: redisAddress(func(c *Config) *gateway.Secret { return &c.RedisURL }),
-		help: "Redis through which several instances share cooldowns, limits and changes.",
+		help: "Redis through which several instances share cooldowns, limits and changes. Not supported yet: the start stops where it is set.",
 	},
 	{
 		name: "SUPABASE_REST_URL", rule: baseAddress(func(c *Config) *string { return &c.SupabaseRESTURL }),
-		help: "PostgREST address of the same tables, for hosts that allow no TCP to the database. Needs `SUPABASE_SERVICE_ROLE_KEY`.",
+		help: "PostgREST address of the same tables, for hosts that allow no TCP to the database. Needs `SUPABASE_SERVICE_ROLE_KEY`. Not supported yet: the start stops where it is set.",
 	},
 	{
 		name: "SUPABASE_SERVICE_ROLE_KEY", secret: true, rule: credential(func(c *Config) *gateway.Secret { return &c.SupabaseServiceRoleKey }),
@@ -270,6 +270,6 @@ var storage = []option{
 	},
 	{
 		name: "DISABLE_KV_STORAGE", def: "false", rule: toggle(func(c *Config) *bool { return &c.DisableKVStorage }),
-		help: "Whether the local disk is left alone: nothing is written to it. Needs `DATABASE_URL` and `ADMIN_TOKEN`.",
+		help: "Whether the local disk is left alone: nothing is written to it. Needs `DATABASE_URL` and `ADMIN_TOKEN`. Not supported yet: the start stops where it is set.",
 	},
 }

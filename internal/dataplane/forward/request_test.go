@@ -46,6 +46,15 @@ func TestBodies(t *testing.T) {
 	}
 }
 
+// A body in a coding would reach the upstream without the header that says so.
+func TestCodedBodies(t *testing.T) {
+	s := newScene(t)
+	s.up.Always(testkit.JSON(200, done))
+	equal(t, "coded", s.post("/v1/chat/completions", "x", "Content-Encoding", "gzip").Status, 415)
+	equal(t, "calls", len(s.up.Calls()), 0)
+	equal(t, "identity", s.post("/v1/chat/completions", chat, "Content-Encoding", "identity").Status, 200)
+}
+
 // send makes a request whose body comes in one of several ways.
 func (s *scene) send(way, body string) testkit.RawResponse {
 	s.tb.Helper()
