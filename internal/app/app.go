@@ -28,7 +28,7 @@ const (
 	tickEvery   = 500 * time.Millisecond // keys whose rest is over come back, also where nobody asks
 	followEvery = 2 * time.Second        // rows that something else inserted are noticed
 	rehashEvery = 2 * time.Second        // used plain tokens are replaced by hashes
-	foldEvery   = 2 * time.Minute        // the journal of key counts is added up
+	foldEvery   = time.Minute            // the journal of key counts is added up
 )
 
 // lastWrite is how long the final write may take after everything has stopped.

@@ -20,7 +20,7 @@ import (
 // reads those counts.
 
 // journalFrom is the number of keys from which a batch is journalled.
-const journalFrom = 256
+const journalFrom = 64
 
 // journalParts is the number of rows that a batch is split into, by the first
 // digit of the key's id. Each part is folded in a transaction of its own, so
