@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -170,13 +171,7 @@ func TestStalledWrite(t *testing.T) {
 	})
 	time.AfterFunc(3*stall, func() { close(began) })
 	rt := ours.client(t, Options{})
-	rt.(*Client).dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
-		if err == nil {
-			_ = c.(*net.TCPConn).SetWriteBuffer(1)
-		}
-		return c, err
-	}
+	rt.(*Client).dial = dialNarrow
 	h := &hooks{}
 	req := request(h.with(t.Context()), t, "POST", srv.url, "")
 	w := forms[0].set(req, body)
@@ -190,4 +185,77 @@ func TestStalledWrite(t *testing.T) {
 	if w.closed.Load() != 1 {
 		t.Errorf("the body was closed %d times", w.closed.Load())
 	}
+}
+
+// stuck is a connection whose first write of a body stops after some bytes.
+type stuck struct {
+	net.Conn
+	after int
+	done  bool
+}
+
+func (s *stuck) Write(p []byte) (int, error) {
+	if s.done || s.after >= len(p) {
+		s.after -= len(p)
+		return s.Conn.Write(p)
+	}
+	s.done = true
+	n, err := s.Conn.Write(p[:s.after])
+	if err == nil {
+		err = os.ErrDeadlineExceeded
+	}
+	return n, err
+}
+
+// Wherever a write gets stuck, in the head or in the body, the rest follows.
+func TestStuckWrite(t *testing.T) {
+	t.Parallel()
+	u, _ := ours.upstream(t, Options{})
+	for _, after := range []int{0, 10, 100, 1000, 20 << 10} {
+		rt := ours.client(t, Options{})
+		rt.(*Client).dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+			return &stuck{Conn: c, after: after}, err
+		}
+		body := pattern(after, 50<<10)
+		req := request(t.Context(), t, "POST", u.URL, "")
+		forms[1].set(req, body) // in pieces
+		req.GetBody = func() (io.ReadCloser, error) { return nil, errors.New("not needed") }
+		get(t, rt, req)
+		calls := u.Calls()
+		if !bytes.Equal(calls[len(calls)-1].Body, body) {
+			t.Errorf("stuck after %d bytes: the body arrived changed", after)
+		}
+	}
+}
+
+// The answer has begun, and the server waits for the rest of a body that will
+// never come.
+func TestBodyBreaksAfterTheHead(t *testing.T) {
+	t.Parallel()
+	boom := errors.New("boom")
+	each(t, http1Ours, func(t *testing.T, s subject) {
+		srv := s.serveRaw(t, func(_ int, c net.Conn) {
+			_, _ = c.Read(make([]byte, 4096))
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\nbegun")
+			_, _ = io.Copy(io.Discard, c)
+		})
+		r, w := io.Pipe()
+		req := request(t.Context(), t, "POST", srv.url, "")
+		req.Body, req.ContentLength = r, 1000
+		resp, err := s.client(t, Options{}).RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = w.CloseWithError(boom)
+		finished := make(chan struct{})
+		go func() {
+			defer close(finished)
+			if _, err := io.ReadAll(resp.Body); !errors.Is(err, boom) {
+				t.Errorf("the error is %v", err)
+			}
+		}()
+		within(t, "the answer breaks off", finished)
+		_ = resp.Body.Close()
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -226,7 +227,7 @@ func TestCloseWhileReading(t *testing.T) {
 				t.Errorf("%q, %v", buf[:n], err)
 			}
 			close(reading)
-			if n, err := resp.Body.Read(buf); n != 0 || err == nil || errors.Is(err, io.EOF) {
+			if n, err := resp.Body.Read(buf); n != 0 || !failedByClose(s, err) {
 				t.Errorf("%q, %v", buf[:n], err)
 			}
 		}()
@@ -237,7 +238,7 @@ func TestCloseWhileReading(t *testing.T) {
 			}
 		}
 		within(t, "the read ends", finished)
-		if _, err := resp.Body.Read(make([]byte, 10)); err == nil || errors.Is(err, io.EOF) {
+		if _, err := resp.Body.Read(make([]byte, 10)); !failedByClose(s, err) {
 			t.Errorf("a read after the close: %v", err)
 		}
 		u.AwaitCanceled(1, soon)
@@ -246,5 +247,73 @@ func TestCloseWhileReading(t *testing.T) {
 		if n := connections(u); n != 2 && !s.http2 {
 			t.Errorf("%d connections, want 2", n)
 		}
+	})
+}
+
+func failedByClose(s subject, err error) bool {
+	if s == ours || s == oursTLS {
+		return errors.Is(err, http.ErrBodyReadAfterClose)
+	}
+	return err != nil && !errors.Is(err, io.EOF)
+}
+
+// What has come already is not given any more, either.
+func TestCancelBeforeReading(t *testing.T) {
+	t.Parallel()
+	each(t, http1Ours, func(t *testing.T, s subject) {
+		u, rt := s.upstream(t, Options{})
+		ctx, cancel := context.WithCancelCause(t.Context())
+		resp, err := rt.RoundTrip(request(ctx, t, "POST", u.URL, "x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancel(errLeft)
+		if body, err := io.ReadAll(resp.Body); len(body) > 0 || !errors.Is(err, errLeft) {
+			t.Errorf("%q, %v", body, err)
+		}
+		_ = resp.Body.Close()
+	})
+}
+
+// hooked is a connection on which something happens after each read.
+type hooked struct {
+	net.Conn
+	after func()
+}
+
+func (h *hooked) Read(p []byte) (int, error) {
+	n, err := h.Conn.Read(p)
+	h.after()
+	return n, err
+}
+
+// The context ends at the very moment when the answer does: the connection is
+// being broken off and must not be kept.
+func TestCancelAtTheEnd(t *testing.T) {
+	t.Parallel()
+	each(t, http1Ours, func(t *testing.T, s subject) {
+		u, rt := s.upstream(t, Options{})
+		ctx, cancel := context.WithCancel(t.Context())
+		var armed atomic.Bool
+		rt.(*Client).dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+			return &hooked{c, func() {
+				if armed.Load() {
+					cancel()
+				}
+			}}, err
+		}
+		for i, a := range []testkit.Answer{testkit.JSON(200, "{}"), testkit.SSE("a"), testkit.Reply(204, "", "")} {
+			get(t, rt, request(t.Context(), t, "POST", u.URL, "x"))
+			u.Always(a)
+			armed.Store(true)
+			_ = exchanged(rt, request(ctx, t, "POST", u.URL, "x"))
+			armed.Store(false)
+			if n := idling(rt.(*Client)); n != 0 {
+				t.Errorf("answer %d: %d connections are kept", i, n)
+			}
+			ctx, cancel = context.WithCancel(t.Context())
+		}
+		cancel()
 	})
 }

@@ -104,17 +104,26 @@ func (c *Client) dialPlain(ctx context.Context, network, addr string) (net.Conn,
 // repeated (as net/http defines it), before anything came back.
 func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL == nil || req.Header == nil {
-		return c.rest.RoundTrip(req) // has words for it
+		return c.leave(req) // has words for it
 	}
 	h := c.host(req.URL)
 	if h == nil || h.foreign || h.http2.Load() || !ordinary(req) {
-		return c.rest.RoundTrip(req)
+		return c.leave(req)
 	}
 	if err := check(req); err != nil {
 		closeBody(req)
 		return nil, err
 	}
 	return h.roundTrip(req)
+}
+
+// leave leaves a request to net/http.
+func (c *Client) leave(req *http.Request) (*http.Response, error) {
+	resp, err := c.rest.RoundTrip(req)
+	if resp != nil {
+		resp.Request = req // HTTP/2 may name a copy
+	}
+	return resp, err
 }
 
 // CloseIdleConnections closes the connections that nothing uses now.
@@ -207,7 +216,7 @@ func (h *host) roundTrip(orig *http.Request) (*http.Response, error) {
 			x.resp.Request = orig
 			return &x.resp, nil
 		}
-		if again || !x.repeatable() {
+		if !x.repeatable() { // a fresh connection is not
 			return nil, err
 		}
 		next, err2 := rewind(orig)

@@ -149,7 +149,7 @@ func (x *exchange) findHead(limit int) (int, error) {
 		}
 		looked = max(0, len(have)-2)
 		if err := x.in.fill(x.conn); err != nil {
-			if errors.Is(err, io.EOF) && len(have) > 0 {
+			if errors.Is(err, io.EOF) && x.came {
 				err = io.ErrUnexpectedEOF
 			}
 			return 0, err

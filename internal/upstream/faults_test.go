@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -139,6 +140,9 @@ func cutAtEveryByte(t *testing.T, whole string, secure, rude bool) {
 		length <- n
 		got := exchanged(mine, request(t.Context(), t, "POST", srv.url, "x"))
 		same := got.class() == want.class() || want.class() == "broken" && got.class() == "cut"
+		if got.HeadErr != nil && !rude && errors.Is(got.HeadErr, io.ErrUnexpectedEOF) != (n > 0) {
+			t.Errorf("after %q the error is %v", whole[:n], got.HeadErr)
+		}
 		if !same || got.Body != want.Body || got.Length != want.Length || got.Status != want.Status {
 			t.Errorf("after %q:\ngot  %s %+v\nwant %s %+v", whole[:n], got.class(), got, want.class(), want)
 		}

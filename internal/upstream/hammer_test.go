@@ -52,9 +52,9 @@ func TestHammer(t *testing.T) {
 				rt := s.client(t, Options{})
 				var running sync.WaitGroup
 				var whole atomic.Int32
-				times := 10
+				times := 5
 				if s.ours {
-					times = 30
+					times = 20
 				}
 				for i := range 16 {
 					running.Go(func() {

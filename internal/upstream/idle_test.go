@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -283,6 +284,56 @@ func TestHeaderTimeoutBeginsAfterTheBody(t *testing.T) {
 		get(t, c, req)
 		if d := time.Since(began); d < 10*time.Minute {
 			t.Errorf("done after %v", d)
+		}
+		c.CloseIdleConnections()
+	})
+}
+
+// The head comes while the body is still being sent. When that ends later, no
+// time for the head begins any more.
+func TestHeaderTimeoutAfterAnEarlyHead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := piped(Options{HeaderTimeout: time.Minute}, func(_ int, c net.Conn) {
+			br := bufio.NewReader(c)
+			req, err := http.ReadRequest(br)
+			if err != nil {
+				return
+			}
+			_, _ = io.CopyN(io.Discard, req.Body, 1000)
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+			time.Sleep(time.Second)
+			_, _ = io.Copy(io.Discard, req.Body)
+			time.Sleep(time.Hour)
+			_, _ = io.WriteString(c, "ok")
+		})
+		req := request(t.Context(), t, "POST", "http://upstream.test", "")
+		forms[0].set(req, pattern(1, 1<<20))
+		get(t, c, req)
+		if n := idling(c); n != 1 {
+			t.Errorf("%d idle connections, want 1", n)
+		}
+		c.CloseIdleConnections()
+	})
+}
+
+// A bound on one write is not one on later writes.
+func TestStallDoesNotOutliveTheWrite(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		last := 0
+		c, _ := piped(Options{}, func(n int, c net.Conn) {
+			last = n
+			sends(okAnswer)(n, c)
+		})
+		for _, size := range []int{20 << 10, 100, 20 << 10, 1 << 20, 100} {
+			req := request(t.Context(), t, "POST", "http://upstream.test", "")
+			forms[0].set(req, pattern(1, size))
+			get(t, c, req)
+			time.Sleep(10 * stall)
+		}
+		if last != 0 {
+			t.Errorf("%d connections, want 1", last+1)
 		}
 		c.CloseIdleConnections()
 	})

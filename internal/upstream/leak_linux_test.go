@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,9 +37,22 @@ func openFiles(t *testing.T) int {
 // traffic does what can happen to a client, each several times.
 func traffic(t *testing.T, s subject) {
 	t.Helper()
+	before := openFiles(t)
 	u, rt := s.upstream(t, Options{HeaderTimeout: 30 * time.Millisecond})
 	large := pattern(1, 1<<20)
 	for range 3 {
+		// Many first requests at once: with HTTP/2 all but one connection are
+		// too many.
+		u.Always(nil)
+		rt.(*Client).CloseIdleConnections()
+		var running sync.WaitGroup
+		for range 10 {
+			running.Go(func() { _ = exchanged(rt, request(t.Context(), t, "POST", u.URL, "x")) })
+		}
+		running.Wait()
+		if s.http2 {
+			eventually(t, "there are not ten connections", func() bool { return openFiles(t) < before+10 })
+		}
 		for _, f := range faults {
 			u.Always(f.answer)
 			_ = exchanged(rt, request(t.Context(), t, "POST", u.URL, "x"))

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"io"
 	"log"
@@ -79,6 +80,67 @@ func changing(t *testing.T, offer2 *atomic.Bool) *httptest.Server {
 	return srv
 }
 
+// What was agreed on is remembered: there is one handshake.
+func TestNegotiationIsRemembered(t *testing.T) {
+	t.Parallel()
+	each(t, []subject{oursTLS, ours2}, func(t *testing.T, s subject) {
+		u, rt := s.upstream(t, Options{})
+		var dials atomic.Int32
+		plain := rt.(*Client).dial
+		rt.(*Client).dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			dials.Add(1)
+			return plain(ctx, network, addr)
+		}
+		for range 10 {
+			get(t, rt, request(t.Context(), t, "POST", u.URL, "x"))
+		}
+		if n := dials.Load(); n != 1 {
+			t.Errorf("%d connections were made", n)
+		}
+	})
+}
+
+// endable is a connection that tells when it is closed.
+type endable struct {
+	net.Conn
+	closed chan struct{}
+	once   sync.Once // guards the closing of closed
+}
+
+func (e *endable) Close() error {
+	e.once.Do(func() { close(e.closed) })
+	return e.Conn.Close()
+}
+
+// A connection for HTTP/2 that is not needed in the end is closed.
+func TestNeedlessHandover(t *testing.T) {
+	t.Parallel()
+	u, rt := ours2.upstream(t, Options{})
+	c := rt.(*Client)
+	plain := c.dial
+	var made []*endable
+	c.dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := plain(ctx, network, addr)
+		made = append(made, &endable{Conn: conn, closed: make(chan struct{})})
+		return made[len(made)-1], err
+	}
+	for range 2 {
+		get(t, rt, request(t.Context(), t, "POST", u.URL, "x"))
+		for _, h := range *c.hosts.Load() {
+			h.http2.Store(false) // as if another had not known
+		}
+	}
+	if len(made) != 2 {
+		t.Fatalf("%d connections were made", len(made))
+	}
+	within(t, "the second is closed", made[1].closed)
+	select {
+	case <-made[0].closed:
+		t.Error("the first was closed")
+	default:
+	}
+}
+
 func TestNegotiationChanges(t *testing.T) {
 	t.Parallel()
 	var offer2 atomic.Bool
@@ -98,10 +160,10 @@ func TestNegotiationChanges(t *testing.T) {
 					t.Errorf("got %q, want %q", got, want)
 				}
 			}
+			if n := idling(rt.(*Client)); (n == 0) != offer2.Load() {
+				t.Errorf("after %q %d connections of HTTP/1.1 are kept", want, n)
+			}
 		}
-	}
-	if n := idling(rt.(*Client)); n != 0 {
-		t.Errorf("%d connections of HTTP/1.1 are kept", n)
 	}
 }
 

@@ -65,6 +65,7 @@ func (s subject) client(tb testing.TB, opts Options) http.RoundTripper {
 	if opts.TLS == nil {
 		opts.TLS = &tls.Config{RootCAs: authority().pool, MinVersion: tls.VersionTLS12}
 	}
+	opts.TLS.CurvePreferences = []tls.CurveID{tls.X25519} // the fastest
 	if s.ours {
 		c := New(opts)
 		tb.Cleanup(func() {
