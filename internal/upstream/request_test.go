@@ -1,6 +1,8 @@
 package upstream
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"io"
 	"net"
@@ -194,4 +196,45 @@ func TestUserInfoIsNotSent(t *testing.T) {
 	if c := u.Calls()[0]; c.Host != u.Addr || c.Header.Get("Authorization") != "" {
 		t.Errorf("host %q, header %v", c.Host, c.Header)
 	}
+}
+
+// Whatever is not refused arrives as one request, with what it was given.
+func FuzzRequest(f *testing.F) {
+	f.Add("GET", "/v1/models/a b", "", "beta=true", "X-Title", "some title", "")
+	f.Add("POST", "/a/b", "/a%2Fb", "", "content-type", "a/b; c=\"d\"", "example.org:8080")
+	f.Add("", "", "", "?", "Host", "evil", "[::1]:80")
+	f.Add("GET /", "*", "", "a b", "X:", "\r\nEvil: 1", "x\r\n")
+	f.Add("DELETE", "//x/y", "", "%", "Transfer-Encoding", "chunked", "")
+	f.Fuzz(func(t *testing.T, method, path, rawPath, query, name, value, host string) {
+		req := &http.Request{
+			Method: method, Host: host, Header: http.Header{name: {value}},
+			URL: &url.URL{Scheme: "http", Host: "upstream.test", Path: path, RawPath: rawPath, RawQuery: query},
+		}
+		if !ordinary(req) || check(req) != nil || strings.EqualFold(name, "Pragma") { // ReadRequest adds to that
+			return
+		}
+		br := bufio.NewReader(bytes.NewReader(appendHead(nil, req, 0)))
+		got, err := http.ReadRequest(br)
+		if err != nil {
+			if strings.Contains(err.Error(), "invalid URI") || strings.Contains(err.Error(), "parse ") {
+				return // a path that is none
+			}
+			t.Fatalf("it cannot be read: %v", err)
+		}
+		if rest, _ := io.ReadAll(br); len(rest) > 0 {
+			t.Errorf("%q is left", rest)
+		}
+		if got.Method != orGet(method) || got.Host != host && host != "" || got.URL.RawQuery != query {
+			t.Errorf("%s %s?%s, host %s", got.Method, got.URL.Path, got.URL.RawQuery, got.Host)
+		}
+		got.Header.Del("Content-Length")
+		switch {
+		case unsent(name) || name == "User-Agent" && value == "":
+			if len(got.Header) > 0 && !strings.EqualFold(name, "Content-Length") {
+				t.Errorf("header %v", got.Header)
+			}
+		case got.Header.Get(name) != trim(value) || len(got.Header) != 1:
+			t.Errorf("header %v, want %q: %q", got.Header, name, value)
+		}
+	})
 }
