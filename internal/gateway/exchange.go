@@ -43,6 +43,7 @@ type Route struct {
 type Principal struct {
 	TokenHash string
 	Name      string
+	Limits    *Limits // nil: none
 }
 
 // Exchange is one request on its way through the data plane. Every step adds

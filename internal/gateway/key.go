@@ -178,3 +178,56 @@ type KeyQuery struct {
 	Offset int
 	Limit  int // 0: all
 }
+
+// KeyFilter chooses keys by what they are instead of naming them, like the
+// fields of the same names in KeyQuery.
+type KeyFilter struct {
+	Status   KeyStatus
+	Category string
+	Search   string
+}
+
+// RestGroup is how many keys return from resting at about the same time for
+// the same reason.
+type RestGroup struct {
+	Until  time.Time // when the last of them returns
+	Reason string
+	Keys   int
+}
+
+// OutGroup is how many keys are out for the same reason, other than resting.
+type OutGroup struct {
+	Status   KeyStatus // failed, disabled or expired
+	Disabled DisabledReason
+	Reason   string
+	Keys     int
+	Accounts int       // how many user names they belong to
+	Returns  time.Time // when the first of them returns by itself; zero: none does
+}
+
+// CheckResult is what checking one key upstream showed.
+type CheckResult struct {
+	Key      KeyID
+	Outcome  CheckOutcome
+	Status   int    // the upstream's, 0 if none came
+	Reason   string // why it is not valid, in words; never a secret
+	Model    string // the first model of the list that the upstream gave this key, "" if it gave none
+	Category string // the family of that model
+	Latency  time.Duration
+	At       time.Time
+}
+
+// CheckOutcome says whether a key is good.
+type CheckOutcome uint8
+
+// Outcomes of a check.
+const (
+	CheckInconclusive CheckOutcome = iota // the upstream did not say; the key stays as it is
+	CheckValid
+	CheckRefused
+)
+
+var checkNames = [...]string{"inconclusive", "valid", "refused"}
+
+// String names the outcome as logs and answers do.
+func (o CheckOutcome) String() string { return checkNames[o] }

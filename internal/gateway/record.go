@@ -17,9 +17,18 @@ var endNames = [...]string{"done", "client closed", "cut"}
 // String names the end as logs and pages do.
 func (e End) String() string { return endNames[e] }
 
-// Usage is what a request consumed, in tokens of the model.
+// Usage is what a request consumed: tokens of the model, and what the upstream
+// charged where it tells.
 type Usage struct {
 	Input, Output int64
+	Cost          Cost
+}
+
+// Add adds other to u.
+func (u *Usage) Add(other Usage) {
+	u.Input += other.Input
+	u.Output += other.Output
+	u.Cost += other.Cost
 }
 
 // Attempt is one try with one key.
@@ -27,6 +36,7 @@ type Attempt struct {
 	Key      KeyID
 	Status   int // the upstream's, 0 if none came
 	Verdict  Verdict
+	Began    time.Duration // after the request's start
 	Duration time.Duration // until the verdict
 }
 
@@ -35,7 +45,11 @@ type Record struct {
 	Provider  ProviderName
 	Model     string // as the client wrote it, shortened; "" where it named none
 	TokenHash string
-	Status    int // as the client saw it
+	Stream    bool   // the answer was a stream of events
+	Cache     string // what X-Cache said, "" where no cache was asked
+	Sent      int64  // bytes of the request's body
+	Error     string // what the error made here says, "" where none was
+	Status    int    // as the client saw it
 	End       End
 	Attempts  []Attempt
 	Usage     Usage
@@ -67,12 +81,12 @@ func (c *Counts) Add(other Counts) {
 	c.Requests += other.Requests
 	c.Success += other.Success
 	c.Failure += other.Failure
-	c.Usage.Input += other.Usage.Input
-	c.Usage.Output += other.Usage.Output
+	c.Usage.Add(other.Usage)
 }
 
 // Delta is what happened to one provider's numbers and keys since it was last
 // written down. It is added to what is stored, except the states, which replace.
+// Log and Events are lists to which it is appended.
 type Delta struct {
 	Provider ProviderName
 	Global   Counts
@@ -81,11 +95,15 @@ type Delta struct {
 	Keys     []KeyDelta
 	States   []StateChange
 	Refusals []Refusal
+	Tallies  []TallyDelta
+	Log      []LogEntry
+	Events   []KeyEvent
 }
 
 // Empty reports whether there is nothing to write.
 func (d *Delta) Empty() bool {
-	return d.Global == (Counts{}) && len(d.Models)+len(d.Tokens)+len(d.Keys)+len(d.States)+len(d.Refusals) == 0
+	return d.Global == (Counts{}) && len(d.Models)+len(d.Tokens)+len(d.Keys)+len(d.States)+
+		len(d.Refusals)+len(d.Tallies)+len(d.Log)+len(d.Events) == 0
 }
 
 // ModelDelta counts requests for one model in one hour.

@@ -19,6 +19,7 @@ type Token struct {
 	ExpiresAt    time.Time // zero: never
 	RequestCount int64
 	LastUsed     time.Time
+	Limits       Limits
 	Plain        Secret // set only for a row that still holds the token itself; to be replaced by its hash
 }
 
@@ -77,4 +78,12 @@ func (t *Token) ValidFor(p ProviderName) bool {
 		}
 	}
 	return false
+}
+
+// TokenChange is what is to become of a token; nil leaves a thing as it is.
+type TokenChange struct {
+	Name      *string
+	Providers []ProviderName
+	ExpiresAt *time.Time // the zero time: never
+	Limits    *Limits
 }
