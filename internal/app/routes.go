@@ -23,7 +23,7 @@ func (a *App) routes(deps Deps) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	api := admin.New(a.roster, a.roster, a.roster, admin.Options{
+	api := admin.New(admin.Parts{Keys: a.roster, Tokens: a.roster, Stats: a.roster}, admin.Options{
 		Token:          a.adminToken,
 		ImportMaxBytes: a.cfg.ImportMaxBytes,
 		SpoolDir:       a.cfg.DataDir,

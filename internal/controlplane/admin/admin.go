@@ -76,6 +76,13 @@ type Options struct {
 	Now            func() time.Time
 }
 
+// Parts are the things that the API shows and changes.
+type Parts struct {
+	Keys   Keys
+	Tokens Tokens
+	Stats  Stats
+}
+
 // API is the admin API. It may be used concurrently.
 type API struct {
 	opt    Options
@@ -90,9 +97,9 @@ type API struct {
 }
 
 // New makes the API.
-func New(keys Keys, tokens Tokens, stats Stats, o Options) *API {
+func New(parts Parts, o Options) *API {
 	a := &API{
-		opt: o, keys: keys, tokens: tokens, stats: stats,
+		opt: o, keys: parts.Keys, tokens: parts.Tokens, stats: parts.Stats,
 		digest: sha256.Sum256([]byte(o.Token)), guard: newGuard(o.Now, o.Log),
 	}
 	a.mount(a.routes())

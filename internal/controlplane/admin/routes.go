@@ -9,11 +9,13 @@ import (
 )
 
 // route is one address: method and path, the steps before its handler, the
-// handler. What answers GET answers HEAD.
+// handler, and what the OpenAPI document says of it. What answers GET answers
+// HEAD.
 type route struct {
 	pattern string
 	chain   []httpkit.Middleware
 	handler httpkit.Handler
+	doc     operation
 }
 
 // routes is every address of the API. A path's first chain is that of its
@@ -23,29 +25,29 @@ func (a *API) routes() []route {
 	private := []httpkit.Middleware{a.ownOrigin, a.authenticate}
 	upload := []httpkit.Middleware{a.ownOrigin, a.authenticate, a.limited}
 	return []route{
-		{"GET /{$}", public, a.greet},
+		{"GET /{$}", public, a.greet, operation{}},
 
-		{"GET /admin/api-keys", private, a.listKeys},
-		{"POST /admin/api-keys", private, a.createKey},
-		{"DELETE /admin/api-keys", private, a.deleteKeys},
-		{"GET /admin/api-keys/{key...}", private, a.showKey},
-		{"DELETE /admin/api-keys/{key...}", private, a.deleteKey},
-		{"POST /admin/api-keys/import", upload, a.importKeys},
-		{"POST /admin/api-keys/import-from-txt", upload, a.importText},
-		{"POST /admin/import", upload, a.importAccounts},
+		{"GET /admin/api-keys", private, a.listKeys, operation{}},
+		{"POST /admin/api-keys", private, a.createKey, operation{}},
+		{"DELETE /admin/api-keys", private, a.deleteKeys, operation{}},
+		{"GET /admin/api-keys/{key...}", private, a.showKey, operation{}},
+		{"DELETE /admin/api-keys/{key...}", private, a.deleteKey, operation{}},
+		{"POST /admin/api-keys/import", upload, a.importKeys, operation{}},
+		{"POST /admin/api-keys/import-from-txt", upload, a.importText, operation{}},
+		{"POST /admin/import", upload, a.importAccounts, operation{}},
 
-		{"GET /admin/keys/stats", private, a.listKeyStats},
-		{"POST /admin/keys/enable", private, a.enableKeys},
-		{"POST /admin/keys/disable", private, a.disableKeys},
+		{"GET /admin/keys/stats", private, a.listKeyStats, operation{}},
+		{"POST /admin/keys/enable", private, a.enableKeys, operation{}},
+		{"POST /admin/keys/disable", private, a.disableKeys, operation{}},
 
-		{"GET /admin/tokens", private, a.listTokens},
-		{"POST /admin/tokens", private, a.createToken},
-		{"DELETE /admin/tokens", private, a.revokeToken},
-		{"GET /admin/client-tokens", private, a.listClientTokens},
-		{"POST /admin/client-tokens", private, a.createClientToken},
-		{"DELETE /admin/client-tokens/{token...}", private, a.revokeClientToken},
+		{"GET /admin/tokens", private, a.listTokens, operation{}},
+		{"POST /admin/tokens", private, a.createToken, operation{}},
+		{"DELETE /admin/tokens", private, a.revokeToken, operation{}},
+		{"GET /admin/client-tokens", private, a.listClientTokens, operation{}},
+		{"POST /admin/client-tokens", private, a.createClientToken, operation{}},
+		{"DELETE /admin/client-tokens/{token...}", private, a.revokeClientToken, operation{}},
 
-		{"GET /admin/stats", private, a.showStats},
+		{"GET /admin/stats", private, a.showStats, operation{}},
 	}
 }
 

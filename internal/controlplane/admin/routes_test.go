@@ -16,11 +16,11 @@ import (
 func TestNobodyGetsInWithoutAToken(t *testing.T) {
 	public := map[string]bool{"GET /{$}": true}
 	for _, token := range []string{"admin-fake", ""} {
-		a := New(nil, nil, nil, Options{
+		a := New(Parts{}, Options{
 			Token: "admin-fake", ImportMaxBytes: 1000, Clients: httpkit.NewClients(nil), Log: slog.New(slog.DiscardHandler), Now: time.Now,
 		})
 		if a.opt.Token = "admin-fake"; token == "" {
-			a = New(nil, nil, nil, Options{Clients: httpkit.NewClients(nil), Log: slog.New(slog.DiscardHandler), Now: time.Now})
+			a = New(Parts{}, Options{Clients: httpkit.NewClients(nil), Log: slog.New(slog.DiscardHandler), Now: time.Now})
 		}
 		for _, r := range a.routes() {
 			method, path, _ := strings.Cut(r.pattern, " ")
