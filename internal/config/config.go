@@ -21,6 +21,22 @@ const (
 	LogJSON LogFormat = "json"
 )
 
+// RequestLogMode is which requests the request log keeps.
+type RequestLogMode string
+
+// What the request log can keep.
+const (
+	LogFailures RequestLogMode = "failures" // what failed, or needed more than one attempt
+	LogAll      RequestLogMode = "all"
+	LogOff      RequestLogMode = "off"
+)
+
+// Retention is for how many days statistics are kept.
+type Retention struct {
+	Hours int // by the hour
+	Days  int // by the day
+}
+
 // BotMode is what happens to a suspicious agent.
 type BotMode string
 
@@ -72,13 +88,19 @@ type Config struct {
 	EnableBotDetection bool
 	BotDetectionMode   BotMode
 
-	ResponseCacheTTL    time.Duration // 0: off
-	ResponseCacheShared bool
-	ModelsCacheTTL      time.Duration // 0: off
+	ResponseCacheTTL      time.Duration // 0: off
+	ResponseCacheShared   bool
+	ResponseCacheMaxBytes int64
+	ModelsCacheTTL        time.Duration // 0: off
 
 	EnableAnalytics      bool
 	StatsSampleRate      float64 // 0..1
 	ModelStatsSampleRate float64 // 0..1
+	StatsRetention       Retention
+	RequestLog           RequestLogMode
+	RequestLogMaxAge     time.Duration
+	RequestLogMaxBytes   int64
+	HealthCheckInterval  time.Duration // 0: off
 
 	DatabaseURL            gateway.Secret // PostgreSQL, with its password; "": the embedded store
 	RedisURL               gateway.Secret // with its password; "": no Redis

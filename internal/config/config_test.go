@@ -33,6 +33,8 @@ func defaults() Config {
 		UpstreamHeaderTimeout: 300 * time.Second, StreamIdleTimeout: 300 * time.Second,
 		RateLimitRequests: 60, RateLimitWindow: time.Minute, EnableBotDetection: true, BotDetectionMode: BotLog,
 		ModelsCacheTTL: 300 * time.Second, EnableAnalytics: true, StatsSampleRate: 1, ModelStatsSampleRate: 1,
+		ResponseCacheMaxBytes: 64 << 20, StatsRetention: Retention{Hours: 90, Days: 730},
+		RequestLog: LogFailures, RequestLogMaxAge: 7 * 24 * time.Hour, RequestLogMaxBytes: 64 << 20,
 	}
 }
 
@@ -87,6 +89,8 @@ func TestEveryFieldHasItsOption(t *testing.T) {
 		"MODELS_CACHE_TTL": "0", "ENABLE_ANALYTICS": "0", "STATS_SAMPLE_RATE": "0", "MODEL_STATS_SAMPLE_RATE": "0.25",
 		"DATABASE_URL": "postgres://u:example-password@h/db", "REDIS_URL": "rediss://:example-password@h:6380/1",
 		"SUPABASE_REST_URL": "https://x.example.com", "SUPABASE_SERVICE_ROLE_KEY": "example-service-key", "DISABLE_KV_STORAGE": "true",
+		"RESPONSE_CACHE_MAX_BYTES": "1MiB", "STATS_RETENTION_DAYS": "7", "REQUEST_LOG": "All", "REQUEST_LOG_MAX_AGE": "24h",
+		"REQUEST_LOG_MAX_BYTES": "1GiB", "HEALTH_CHECK_INTERVAL": "15m",
 	}
 	var environ []string
 	for _, o := range options() {
@@ -352,5 +356,33 @@ func TestPrintReportsTheWritersError(t *testing.T) {
 	_, report := load(t, nil, "")
 	if err := report.Print(brokenWriter{}); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestRetention(t *testing.T) {
+	for text, want := range map[string]Retention{
+		"90": {90, 730}, "1000": {1000, 1000}, "1": {1, 730}, "90,730": {90, 730}, "7, 30": {7, 30}, "5,5": {5, 5},
+	} {
+		if got, ok := parseRetention(text); !ok || got != want {
+			t.Errorf("%q: %v %v, want %v", text, got, ok, want)
+		}
+	}
+	for _, text := range []string{"0", "-1", "x", "90,", ",730", "90,30", "90,730,1", "1.5", "90d", "40000"} {
+		if got, ok := parseRetention(text); ok {
+			t.Errorf("%q is taken as %v", text, got)
+		}
+	}
+}
+
+func TestCheckInterval(t *testing.T) {
+	for text, want := range map[string]time.Duration{"0": 0, "60": time.Minute, "1h": time.Hour} {
+		if c, _ := load(t, []string{"HEALTH_CHECK_INTERVAL=" + text}, ""); c.HealthCheckInterval != want {
+			t.Errorf("%q: %v, want %v", text, c.HealthCheckInterval, want)
+		}
+	}
+	for _, text := range []string{"1s", "59s", "off", "-1h", "1000h"} {
+		if _, _, err := Load([]string{"HEALTH_CHECK_INTERVAL=" + text}, ""); err == nil {
+			t.Errorf("%q is taken", text)
+		}
 	}
 }

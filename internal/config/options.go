@@ -134,7 +134,7 @@ var access = []option{
 	},
 	{
 		name: "METRICS_PUBLIC", def: "false", rule: toggle(func(c *Config) *bool { return &c.MetricsPublic }),
-		help: "Whether `/metrics` can be read without the admin token. Not supported yet: the start stops where it is set.",
+		help: "Whether `/metrics` can be read without the admin token.",
 	},
 	{
 		name: "CORS_ALLOWED_ORIGINS", unset: "every site on the data plane, none on the admin API",
@@ -188,6 +188,10 @@ var attempts = []option{
 		help: "How long a key that was disabled by failures stays out.",
 	},
 	{
+		name: "HEALTH_CHECK_INTERVAL", def: "0", rule: pauseOrOff(time.Minute, 30*day, func(c *Config) *time.Duration { return &c.HealthCheckInterval }),
+		help: "How often keys that failed are checked again before they return. A check costs no tokens. `0` never.",
+	},
+	{
 		name: "UPSTREAM_HEADER_TIMEOUT", def: "300s", rule: duration(tick, day, func(c *Config) *time.Duration { return &c.UpstreamHeaderTimeout }),
 		help: "How long to wait for the head of an upstream's answer. Models can think for minutes before the first byte.",
 	},
@@ -223,11 +227,15 @@ var limits = []option{
 var caches = []option{
 	{
 		name: "RESPONSE_CACHE_TTL", def: "0", rule: duration(0, 30*day, func(c *Config) *time.Duration { return &c.ResponseCacheTTL }),
-		help: "How long whole answers are kept and given again to the same request of the same token. `0` keeps none. Not supported yet: the start stops where it is set.",
+		help: "How long whole answers are kept and given again to the same request of the same token. `0` keeps none.",
 	},
 	{
 		name: "RESPONSE_CACHE_SHARED", def: "false", rule: toggle(func(c *Config) *bool { return &c.ResponseCacheShared }),
-		help: "Whether an answer that is kept may be given to other tokens as well. Without effect until `RESPONSE_CACHE_TTL` is supported.",
+		help: "Whether an answer that is kept may be given to other tokens as well.",
+	},
+	{
+		name: "RESPONSE_CACHE_MAX_BYTES", def: "64MiB", rule: size(64*gib, func(c *Config) *int64 { return &c.ResponseCacheMaxBytes }),
+		help: "Memory that kept answers may take. What was not asked for the longest time goes first.",
 	},
 	{
 		name: "MODELS_CACHE_TTL", def: "300", rule: duration(0, 7*day, func(c *Config) *time.Duration { return &c.ModelsCacheTTL }),
@@ -247,6 +255,22 @@ var statistics = []option{
 	{
 		name: "MODEL_STATS_SAMPLE_RATE", def: "1.0", rule: rate(func(c *Config) *float64 { return &c.ModelStatsSampleRate }),
 		help: "The same for the statistics per model.",
+	},
+	{
+		name: "STATS_RETENTION_DAYS", def: "90,730", rule: retention(func(c *Config) *Retention { return &c.StatsRetention }),
+		help: "For how many days statistics by the hour are kept and, after a comma, statistics by the day. Totals are kept for good.",
+	},
+	{
+		name: "REQUEST_LOG", def: "failures", rule: choice(func(c *Config) *RequestLogMode { return &c.RequestLog }, LogFailures, LogAll, LogOff),
+		help: "Which requests the request log keeps: `failures` those that failed or needed more than one attempt, `all` every one, `off` none. Bodies and credentials are never kept.",
+	},
+	{
+		name: "REQUEST_LOG_MAX_AGE", def: "168h", rule: duration(time.Minute, 365*day, func(c *Config) *time.Duration { return &c.RequestLogMaxAge }),
+		help: "How long the request log keeps a request.",
+	},
+	{
+		name: "REQUEST_LOG_MAX_BYTES", def: "64MiB", rule: size(16*gib, func(c *Config) *int64 { return &c.RequestLogMaxBytes }),
+		help: "How large the request log may become. The oldest requests go first.",
 	},
 }
 
