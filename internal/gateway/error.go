@@ -33,6 +33,7 @@ type Error struct {
 	Kind       Kind
 	Message    string
 	RetryAfter time.Duration // 0: not told
+	Final      bool          // trying again makes no sense until somebody does something, whatever the kind
 	Allow      string        // for KindMethod: the methods that are known
 	Cause      error         // for the log only
 }

@@ -49,14 +49,16 @@ type Principal struct {
 // Exchange is one request on its way through the data plane. Every step adds
 // what it finds out. It belongs to the request's goroutine.
 type Exchange struct {
-	RequestID string
-	ClientIP  netip.Addr
-	Path      string // as the client asked, without a token
-	PathToken Secret // the token that stood in the path
-	Route     Route
-	Refusal   error      // why the address cannot be served; nil if it can
-	Principal *Principal // nil before authentication, or where none is needed
-	Record    Record
+	RequestID         string
+	UpstreamRequestID string // what the upstream called its last answer, uncut
+	ClientIP          netip.Addr
+	Agent             string // the client's User-Agent, uncut
+	Path              string // as the client asked, without a token
+	PathToken         Secret // the token that stood in the path
+	Route             Route
+	Refusal           error      // why the address cannot be served; nil if it can
+	Principal         *Principal // nil before authentication, or where none is needed
+	Record            Record
 }
 
 type exchangeKey struct{}

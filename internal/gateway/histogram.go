@@ -23,8 +23,9 @@ const HistogramBuckets = len(HistogramBounds) + 1
 // those of hours, models and instances add up without loss.
 type Histogram [HistogramBuckets]int64
 
-// Observe counts n times of length d; what is below nothing counts as nothing.
-func (h *Histogram) Observe(d time.Duration, n int64) {
+// HistogramBucket is the place of the bucket into which a time falls; what is
+// below nothing counts as nothing.
+func HistogramBucket(d time.Duration) int {
 	lo, hi := 0, len(HistogramBounds)
 	for lo < hi {
 		if mid := (lo + hi) / 2; d <= HistogramBounds[mid] {
@@ -33,8 +34,11 @@ func (h *Histogram) Observe(d time.Duration, n int64) {
 			lo = mid + 1
 		}
 	}
-	h[lo] += n
+	return lo
 }
+
+// Observe counts n times of length d.
+func (h *Histogram) Observe(d time.Duration, n int64) { h[HistogramBucket(d)] += n }
 
 // Add adds other to h.
 func (h *Histogram) Add(other *Histogram) {
