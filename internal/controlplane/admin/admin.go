@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"ollama-api-pool/internal/gateway"
@@ -94,6 +95,10 @@ type API struct {
 	guard  *guard
 	mux    *http.ServeMux
 	lost   http.Handler // answers what has no address
+
+	describe    sync.Once // makes the OpenAPI document, kept in what follows
+	described   *document
+	describeErr error
 }
 
 // New makes the API.

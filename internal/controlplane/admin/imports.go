@@ -137,8 +137,20 @@ type importAnswer struct {
 	Total        int       `json:"total"` // keys in the pool afterwards
 	Added        int       `json:"added"`
 	Existing     int       `json:"existing"`
-	Invalid      []badLine `json:"invalid"`
+	Invalid      []badLine `json:"invalid" nullable:"false"`
 	InvalidTotal int       `json:"invalidTotal"` // more than are listed if there are very many
+}
+
+// importKeysRequest is what importKeys reads, for the OpenAPI document.
+type importKeysRequest struct {
+	Keys     []string `json:"keys" nullable:"false" description:"Keys, or lines in any form that an import knows."`
+	Provider string   `json:"provider,omitempty"`
+}
+
+var importKeysDoc = operation{
+	summary: "Import a list of keys", group: "Import", query: providerQuery{}, body: importKeysRequest{}, answer: importAnswer{},
+	about:   "All or nothing. Repeats within the call count as existing; bad lines are told by number and reason.",
+	example: `{"keys":["anna@example.com----fake-password----fake-session----0123456789abcdef.fake"]}`, tolerant: true,
 }
 
 // importKeys adds the keys of a JSON list.
@@ -146,6 +158,19 @@ func (a *API) importKeys(w http.ResponseWriter, r *http.Request) error {
 	in := &inflow{}
 	in.items = importer.JSONKeys(r.Body, in.field)
 	return a.answerImport(w, r, in)
+}
+
+// importTextRequest is what importText reads from JSON, for the OpenAPI
+// document.
+type importTextRequest struct {
+	Content  string `json:"content"`
+	Provider string `json:"provider,omitempty"`
+}
+
+var importTextDoc = operation{
+	summary: "Import a text", group: "Import", query: providerQuery{}, body: importTextRequest{}, answer: importAnswer{},
+	about: "One key a line: bare, `user----key`, or `email----password----session----key`. Passwords and sessions are dropped while reading. All or nothing.",
+	texts: []string{"text/plain", "application/octet-stream", "multipart/form-data"}, example: `{"content":"anna----0123456789abcdef.fake"}`,
 }
 
 // importText adds the keys of a text, which is the body, a file in a form or a
@@ -211,8 +236,19 @@ type accountsAnswer struct {
 	Imported   int       `json:"imported"`
 	Failed     int       `json:"failed"`
 	Duplicates int       `json:"duplicates"`
-	Total      int       `json:"total"`   // accounts in the body
-	Details    []badLine `json:"details"` // why the first ones failed
+	Total      int       `json:"total"`                    // accounts in the body
+	Details    []badLine `json:"details" nullable:"false"` // why the first ones failed
+}
+
+// importAccountsRequest is what importAccounts reads, for the OpenAPI document.
+type importAccountsRequest struct {
+	Accounts []any  `json:"accounts" nullable:"false" description:"Lines, or objects with api_key and username or email."`
+	Provider string `json:"provider,omitempty"`
+}
+
+var importAccountsDoc = operation{
+	summary: "Import a list of accounts", group: "Import", query: providerQuery{}, body: importAccountsRequest{}, answer: accountsAnswer{},
+	example: `{"accounts":[{"api_key":"0123456789abcdef.fake","email":"anna@example.com"}]}`, tolerant: true,
 }
 
 // importAccounts adds the keys of a JSON list of accounts.

@@ -91,9 +91,15 @@ type doneAnswer struct {
 
 type deletedAnswer struct {
 	Success bool `json:"success"`
-	Deleted int  `json:"deleted"`
-	Failed  int  `json:"failed"` // those that were not there
-	Total   int  `json:"total"`
+	Deleted *int `json:"deleted,omitempty"`
+	Failed  *int `json:"failed,omitempty"` // those that were not there
+	Total   *int `json:"total,omitempty"`
+}
+
+var deleteKeysDoc = operation{
+	summary: "Delete keys", group: "Keys", query: providerQuery{}, body: keyChoice{}, answer: deletedAnswer{},
+	about:   "Of a single key only `success` is told; one that is not there is 404. In a list it counts as failed.",
+	example: `{"apiKeys":["0123456789abcdef"]}`, tolerant: true,
 }
 
 // deleteKeys deletes one key or a list of them.
@@ -116,13 +122,22 @@ func (a *API) deleteKeys(w http.ResponseWriter, r *http.Request) error {
 	}
 	switch {
 	case c.bulk:
-		return httpkit.WriteJSON(w, http.StatusOK, deletedAnswer{
-			Success: true, Deleted: len(deleted), Failed: c.named - len(deleted), Total: c.named,
-		})
+		count, failed := len(deleted), c.named-len(deleted)
+		return httpkit.WriteJSON(w, http.StatusOK, deletedAnswer{Success: true, Deleted: &count, Failed: &failed, Total: &c.named})
 	case len(deleted) == 0:
 		return noSuchKey()
 	}
 	return httpkit.WriteJSON(w, http.StatusOK, doneAnswer{Success: true})
+}
+
+var deleteKeyDoc = operation{
+	summary: "Delete a key", group: "Keys", query: keyPath{}, answer: doneAnswer{},
+}
+
+// keyPath names a key in the address, for the OpenAPI document.
+type keyPath struct {
+	providerQuery
+	Key string `path:"key" description:"The key or its id."`
 }
 
 // deleteKey deletes the key that the address names.
@@ -153,6 +168,11 @@ type changedAnswer struct {
 	Total   *int   `json:"total,omitempty"`
 }
 
+var enableKeysDoc = operation{
+	summary: "Enable keys", group: "Keys", query: providerQuery{}, body: keyChoice{}, answer: changedAnswer{},
+	about: "Clears every mark and the count of failures.", example: `{"apiKeys":["0123456789abcdef"]}`, tolerant: true,
+}
+
 // enableKeys clears every mark of keys.
 func (a *API) enableKeys(w http.ResponseWriter, r *http.Request) error {
 	var in keyChoice
@@ -174,6 +194,11 @@ func (a *API) enableKeys(w http.ResponseWriter, r *http.Request) error {
 type disableRequest struct {
 	keyChoice
 	Duration *int64 `json:"duration"` // seconds; 0: until they are enabled
+}
+
+var disableKeysDoc = operation{
+	summary: "Disable keys", group: "Keys", query: providerQuery{}, body: disableRequest{}, answer: changedAnswer{},
+	about: "For an hour, unless `duration` says otherwise.", example: `{"apiKeys":["0123456789abcdef"],"duration":86400}`, tolerant: true,
 }
 
 // disableKeys takes keys out for a time.

@@ -62,6 +62,16 @@ func disabledReason(k *gateway.Key, now time.Time) *string {
 	return textOrNull(string(s.Disabled))
 }
 
+// keysAnswer is a list of keys as writePage writes it.
+type keysAnswer struct {
+	APIKeys []keyAnswer `json:"api_keys" nullable:"false"`
+	paging
+}
+
+var listKeysDoc = operation{
+	summary: "List keys", group: "Keys", query: keysQuery{}, answer: keysAnswer{},
+}
+
 // listKeys shows a page of keys.
 func (a *API) listKeys(w http.ResponseWriter, r *http.Request) error {
 	l, err := readListing(r)
@@ -90,6 +100,17 @@ type oneKeyAnswer struct {
 	LastUsed      *time.Time           `json:"last_used"`
 	LastSuccess   *time.Time           `json:"last_success"`
 	LastFailure   *time.Time           `json:"last_failure"`
+}
+
+// keyQuery is the query about one key, for the OpenAPI document.
+type keyQuery struct {
+	providerQuery
+	Key    string `path:"key" description:"The key or its id."`
+	Reveal bool   `query:"reveal" description:"Shows the key whole. This is logged."`
+}
+
+var showKeyDoc = operation{
+	summary: "Show a key", group: "Keys", query: keyQuery{}, answer: oneKeyAnswer{},
 }
 
 // showKey shows one key with its state and counts.
@@ -126,6 +147,13 @@ type createKeyAnswer struct {
 	Success bool          `json:"success"`
 	Message string        `json:"message"`
 	ID      gateway.KeyID `json:"id"`
+}
+
+var createKeyDoc = operation{
+	summary: "Add a key", group: "Keys", query: providerQuery{}, body: createKeyRequest{}, answer: createKeyAnswer{},
+	about:    "One that is there already stays as it is.",
+	example:  `{"api_key":"0123456789abcdef.fake","username":"anna@example.com"}`,
+	tolerant: true,
 }
 
 // createKey adds one key. One that is there already stays as it is.
@@ -178,6 +206,17 @@ type keyStatsAnswer struct {
 	ConsecutiveFailures int               `json:"consecutiveFailures"`
 	Status              gateway.KeyStatus `json:"status"`
 	DisabledReason      *string           `json:"disabledReason"`
+}
+
+// keyStatsPage is a list of counts as writePage writes it.
+type keyStatsPage struct {
+	Stats []keyStatsAnswer `json:"stats" nullable:"false"`
+	paging
+}
+
+var listKeyStatsDoc = operation{
+	summary: "What was counted for each key", group: "Statistics", query: keysQuery{}, answer: keyStatsPage{},
+	about: "Attempts, not requests: a request may take several.",
 }
 
 // listKeyStats shows a page of keys with their counts.

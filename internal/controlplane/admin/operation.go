@@ -13,4 +13,11 @@ type operation struct {
 	// more are further answers: status to struct, or to a string, which is the
 	// content type of an answer that is not JSON.
 	more map[int]any
+
+	texts    []string // content types of bodies that are not JSON: text, or a form with a file
+	example  string   // a body in JSON, ready to be sent; may be empty
+	optional bool     // a body may be left out
+	tolerant bool     // fields of the body that are not known are passed over: scripts from before may send them
+	open     bool     // no admin token is needed
+	former   bool     // an older name of another address
 }

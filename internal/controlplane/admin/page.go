@@ -21,6 +21,32 @@ const (
 // sortable are the columns by which keys can be sorted.
 var sortable = []string{"username", "created_at", "expires_at", "status", "consecutive_failures", "last_used"}
 
+// keysQuery is the query of a list of keys, for the OpenAPI document.
+type keysQuery struct {
+	providerQuery
+	Page     int    `query:"page" minimum:"1" default:"1"`
+	PageSize int    `query:"pageSize" minimum:"1" default:"50" description:"More than 200 counts as 200."`
+	Status   string `query:"status" enum:"all,active,resting,failed,disabled,expired"`
+	Category string `query:"category" description:"Family of models, such as kimi."`
+	Search   string `query:"search" description:"A part of the user name, the whole key, its id, or the family. The case of letters does not matter; there are no wildcards."`
+	Sort     string `query:"sort" description:"username, created_at, expires_at, status, consecutive_failures or last_used, with - in front for descending."`
+	Fetch    string `query:"fetch" enum:"all" description:"All keys on one page."`
+	Reveal   bool   `query:"reveal" description:"Shows the keys whole. This is logged."`
+}
+
+// providerQuery is the query of what belongs to one provider.
+type providerQuery struct {
+	Provider gateway.ProviderName `query:"provider" default:"ollama"`
+}
+
+// paging is how a page lies among the others.
+type paging struct {
+	Total      int `json:"total"`
+	Page       int `json:"page"`
+	PageSize   int `json:"pageSize"`
+	TotalPages int `json:"totalPages"`
+}
+
 // listing is what a list of keys was asked for with.
 type listing struct {
 	provider gateway.ProviderName

@@ -83,7 +83,28 @@ func (p *pool) send(method, address string, body io.Reader, headers ...string) a
 	if err != nil {
 		p.Fatal(err)
 	}
+	p.document()
+	conforms(p, method, address, res.StatusCode, res.Header.Get("Content-Type"), string(b))
 	return answer{res.StatusCode, res.Header, string(b)}
+}
+
+// document fetches the OpenAPI document for conforms, the first time.
+func (p *pool) document() {
+	p.Helper()
+	servedOnce.Do(func() {
+		r, err := http.NewRequestWithContext(p.Context(), http.MethodGet, p.app.URL()+"/openapi.json", http.NoBody)
+		if err != nil {
+			p.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			p.Fatal(err)
+		}
+		defer func() { _ = res.Body.Close() }()
+		if served, err = io.ReadAll(res.Body); err != nil {
+			p.Fatal(err)
+		}
+	})
 }
 
 // call makes a call, written "POST /admin/tokens", with a body if there is one.

@@ -25,29 +25,30 @@ func (a *API) routes() []route {
 	private := []httpkit.Middleware{a.ownOrigin, a.authenticate}
 	upload := []httpkit.Middleware{a.ownOrigin, a.authenticate, a.limited}
 	return []route{
-		{"GET /{$}", public, a.greet, operation{}},
+		{"GET /{$}", public, a.greet, greetDoc},
+		{"GET /openapi.json", public, a.showOpenAPI, openAPIDoc},
 
-		{"GET /admin/api-keys", private, a.listKeys, operation{}},
-		{"POST /admin/api-keys", private, a.createKey, operation{}},
-		{"DELETE /admin/api-keys", private, a.deleteKeys, operation{}},
-		{"GET /admin/api-keys/{key...}", private, a.showKey, operation{}},
-		{"DELETE /admin/api-keys/{key...}", private, a.deleteKey, operation{}},
-		{"POST /admin/api-keys/import", upload, a.importKeys, operation{}},
-		{"POST /admin/api-keys/import-from-txt", upload, a.importText, operation{}},
-		{"POST /admin/import", upload, a.importAccounts, operation{}},
+		{"GET /admin/api-keys", private, a.listKeys, listKeysDoc},
+		{"POST /admin/api-keys", private, a.createKey, createKeyDoc},
+		{"DELETE /admin/api-keys", private, a.deleteKeys, deleteKeysDoc},
+		{"GET /admin/api-keys/{key...}", private, a.showKey, showKeyDoc},
+		{"DELETE /admin/api-keys/{key...}", private, a.deleteKey, deleteKeyDoc},
+		{"POST /admin/api-keys/import", upload, a.importKeys, importKeysDoc},
+		{"POST /admin/api-keys/import-from-txt", upload, a.importText, importTextDoc},
+		{"POST /admin/import", upload, a.importAccounts, importAccountsDoc},
 
-		{"GET /admin/keys/stats", private, a.listKeyStats, operation{}},
-		{"POST /admin/keys/enable", private, a.enableKeys, operation{}},
-		{"POST /admin/keys/disable", private, a.disableKeys, operation{}},
+		{"GET /admin/keys/stats", private, a.listKeyStats, listKeyStatsDoc},
+		{"POST /admin/keys/enable", private, a.enableKeys, enableKeysDoc},
+		{"POST /admin/keys/disable", private, a.disableKeys, disableKeysDoc},
 
-		{"GET /admin/tokens", private, a.listTokens, operation{}},
-		{"POST /admin/tokens", private, a.createToken, operation{}},
-		{"DELETE /admin/tokens", private, a.revokeToken, operation{}},
-		{"GET /admin/client-tokens", private, a.listClientTokens, operation{}},
-		{"POST /admin/client-tokens", private, a.createClientToken, operation{}},
-		{"DELETE /admin/client-tokens/{token...}", private, a.revokeClientToken, operation{}},
+		{"GET /admin/tokens", private, a.listTokens, listTokensDoc},
+		{"POST /admin/tokens", private, a.createToken, createTokenDoc},
+		{"DELETE /admin/tokens", private, a.revokeToken, revokeTokenDoc},
+		{"GET /admin/client-tokens", private, a.listClientTokens, listClientTokensDoc},
+		{"POST /admin/client-tokens", private, a.createClientToken, createClientTokenDoc},
+		{"DELETE /admin/client-tokens/{token...}", private, a.revokeClientToken, revokeClientTokenDoc},
 
-		{"GET /admin/stats", private, a.showStats, operation{}},
+		{"GET /admin/stats", private, a.showStats, showStatsDoc},
 	}
 }
 
@@ -125,6 +126,8 @@ type greeting struct {
 	Service string `json:"service"`
 	Version string `json:"version"`
 }
+
+var greetDoc = operation{summary: "Name and version of the program", group: "System", answer: greeting{}, open: true}
 
 // greet says who is here.
 func (a *API) greet(w http.ResponseWriter, _ *http.Request) error {

@@ -22,6 +22,10 @@ type statsAnswer struct {
 	Timestamp         time.Time `json:"timestamp"`
 }
 
+var showStatsDoc = operation{
+	summary: "Totals of a provider", group: "Statistics", query: providerQuery{}, answer: statsAnswer{},
+}
+
 // showStats shows the totals of a provider.
 func (a *API) showStats(w http.ResponseWriter, r *http.Request) error {
 	var f faults

@@ -22,7 +22,7 @@ type tokenAnswer struct {
 	ID           string                 `json:"id"`
 	Token        string                 `json:"token"` // masked
 	Name         string                 `json:"name"`
-	Providers    []gateway.ProviderName `json:"providers"`
+	Providers    []gateway.ProviderName `json:"providers" nullable:"false"`
 	CreatedAt    *time.Time             `json:"createdAt"`
 	ExpiresAt    *time.Time             `json:"expires_at"`
 	RequestCount int64                  `json:"requestCount"`
@@ -30,8 +30,15 @@ type tokenAnswer struct {
 }
 
 type tokensAnswer struct {
-	Tokens []tokenAnswer `json:"tokens"`
+	Tokens []tokenAnswer `json:"tokens" nullable:"false"`
 }
+
+// tokensQuery is the query of a list of tokens, for the OpenAPI document.
+type tokensQuery struct {
+	Provider string `query:"provider" enum:"all,ollama,openrouter" default:"all"`
+}
+
+var listTokensDoc = operation{summary: "List client tokens", group: "Tokens", query: tokensQuery{}, answer: tokensAnswer{}}
 
 // listTokens shows the client tokens, of one provider if the query names one.
 func (a *API) listTokens(w http.ResponseWriter, r *http.Request) error {
@@ -43,7 +50,11 @@ func (a *API) listTokens(w http.ResponseWriter, r *http.Request) error {
 }
 
 type clientTokensAnswer struct {
-	Tokens []tokenAnswer `json:"client_tokens"`
+	Tokens []tokenAnswer `json:"client_tokens" nullable:"false"`
+}
+
+var listClientTokensDoc = operation{
+	summary: "List client tokens", group: "Tokens", query: tokensQuery{}, answer: clientTokensAnswer{}, former: true,
 }
 
 // listClientTokens is the older name of listTokens.
@@ -106,14 +117,25 @@ type createTokenAnswer struct {
 	ID        string                 `json:"id"`
 	Token     string                 `json:"token"` // whole, this once
 	Name      string                 `json:"name"`
-	Providers []gateway.ProviderName `json:"providers"`
+	Providers []gateway.ProviderName `json:"providers" nullable:"false"`
 	CreatedAt *time.Time             `json:"createdAt"`
 	ExpiresAt *time.Time             `json:"expiresAt"`
+}
+
+var createTokenDoc = operation{
+	summary: "Create a client token", group: "Tokens", body: createTokenRequest{}, answer: createTokenAnswer{},
+	about:   "The answer is the only one that shows the token whole.",
+	example: `{"name":"laptop","expiresIn":2592000,"provider":"all"}`, tolerant: true,
 }
 
 // createToken issues a client token.
 func (a *API) createToken(w http.ResponseWriter, r *http.Request) error {
 	return a.issueToken(w, r, "")
+}
+
+var createClientTokenDoc = operation{
+	summary: "Create a client token", group: "Tokens", body: createTokenRequest{}, answer: createTokenAnswer{},
+	example: `{"name":"laptop","ttl":2592000}`, tolerant: true, former: true,
 }
 
 // createClientToken is the older name of createToken.
@@ -159,6 +181,11 @@ type revokeTokenRequest struct {
 	Provider string `json:"provider"`
 }
 
+var revokeTokenDoc = operation{
+	summary: "Revoke a client token", group: "Tokens", body: revokeTokenRequest{}, answer: doneAnswer{},
+	about: "It stops working at once.", example: `{"token":"0123456789abcdef"}`, tolerant: true,
+}
+
 // revokeToken deletes the client token that the body names.
 func (a *API) revokeToken(w http.ResponseWriter, r *http.Request) error {
 	var in revokeTokenRequest
@@ -175,6 +202,10 @@ func (a *API) revokeToken(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return a.revoke(w, r, ref)
+}
+
+var revokeClientTokenDoc = operation{
+	summary: "Revoke a client token", group: "Tokens", answer: doneAnswer{}, former: true,
 }
 
 // revokeClientToken deletes the client token that the address names.
