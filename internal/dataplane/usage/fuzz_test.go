@@ -24,7 +24,7 @@ func FuzzMeter(f *testing.F) {
 		}
 		var one, split, formless Meter
 		want := readPieces(&one, d, path, stream, body)
-		if want.usage.Input < 0 || want.usage.Input > 3*maxCount || want.usage.Output < 0 || want.usage.Output > maxCount {
+		if want.usage.Input < 0 || want.usage.Input > 3*maxCount || want.usage.Output < 0 || want.usage.Output > maxCount || want.usage.Cost < 0 || want.usage.Cost > maxCost {
 			t.Fatalf("usage %+v", want.usage)
 		}
 		if got := readPieces(&split, d, path, stream, pieces(body, cuts)...); got != want {

@@ -30,12 +30,12 @@ const (
 // A full window must have room for an unfinished object and the key before it.
 const _ = uint(windowSize - maxUsage - 2*lookback)
 
-// Meter reads the tokens that one answer consumed, and how its stream ended,
-// off the pieces of the body while they pass to the client. It decodes no
-// event: it looks for the few keys that matter (see words.go) and reads only
-// their values. The result does not depend on where the body is cut into
-// pieces. A Meter allocates for a line that comes in several pieces and for a
-// JSON body, never more than windowSize bytes, and some hundred bytes for the
+// Meter reads the tokens that one answer consumed, what it cost, and how its
+// stream ended, off the pieces of the body while they pass to the client. It
+// decodes no event: it looks for the few keys that matter (see words.go) and
+// reads only their values. The result does not depend on where the body is cut
+// into pieces. A Meter allocates for a line that comes in several pieces and for
+// a JSON body, never more than windowSize bytes, and some hundred bytes for the
 // form of a stream's events; it keeps both for the next Reset. Use one Meter
 // from one goroutine at a time. A body in a Content-Encoding cannot be read: do
 // not feed it.
@@ -127,7 +127,8 @@ func (m *Meter) Finish() {
 	}
 }
 
-// Usage returns the tokens consumed as far as known; Finish completes it.
+// Usage returns the tokens consumed, and what they cost where the upstream
+// tells it, as far as known; Finish completes it.
 // Figures told by the upstream win, also partial ones: Anthropic's input
 // counts stand when the stream breaks off later. Where a stream told no output
 // count (the client left early, or an OpenAI stream without include_usage),
@@ -136,6 +137,7 @@ func (m *Meter) Usage() gateway.Usage {
 	u := gateway.Usage{
 		Input:  m.told.input + m.told.cacheWrite + m.told.cacheRead,
 		Output: m.told.output,
+		Cost:   m.told.cost,
 	}
 	if u.Output == 0 {
 		u.Output = max(m.floor, m.events)

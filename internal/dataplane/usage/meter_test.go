@@ -65,6 +65,36 @@ func TestPlainAnswers(t *testing.T) {
 	f(openAI, `{"usage":{"prompt_tokens":30,"prompt_tokens_details":{"cached_tokens":20},"completion_tokens":2}}`, 30, 2)
 }
 
+// What was charged is read wherever the body is cut, and only where it stands
+// for the whole request.
+func TestCost(t *testing.T) {
+	f := func(member string, want gateway.Cost) {
+		t.Helper()
+		var m Meter
+		for _, d := range []gateway.Dialect{openAI, gateway.DialectResponses, gateway.DialectAnthropic} {
+			body := `{"cost":7,"usage":{"prompt_tokens":1,` + member + `"completion_tokens":2},"total_cost":7}`
+			for i := range len(body) + 1 {
+				got := readPieces(&m, d, chatPath, false, []byte(body[:i]), []byte(body[i:]))
+				if got.usage != (gateway.Usage{Input: 1, Output: 2, Cost: want}) {
+					t.Fatalf("%s, in two pieces from byte %d on: %+v, want a cost of %d", body, i, got.usage, want)
+				}
+			}
+		}
+	}
+	f(``, 0)
+	f(`"cost": 0.95 ,"cost_details":{"upstream_inference_cost":19,"cost":20},`, 950_000_000)
+	f(`"cost_details":{"upstream_inference_cost":19,"cost":20},`, 0)
+	f(`"cost":{"total_cost":0.5},`, 0)
+	f(`"cost":null,`, 0)
+	f(`"cost":"0.95",`, 0)
+	f(`"Cost":1,"costs":2,"upstream_cost":3,`, 0)
+
+	var m Meter
+	if got := readPieces(&m, ollama, "/api/chat", false, []byte(`{"eval_count":2,"usage":{"cost":7}}`)); got.usage != (gateway.Usage{Output: 2}) {
+		t.Errorf("native: %+v", got.usage)
+	}
+}
+
 func TestStreams(t *testing.T) {
 	f := func(d gateway.Dialect, path, body string, want result) {
 		t.Helper()

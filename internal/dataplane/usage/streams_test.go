@@ -37,7 +37,7 @@ var recordings = []recorded{
 	{"responses-incomplete.sse", gateway.DialectResponses, "/v1/responses", gateway.Usage{Input: 37, Output: 11}, "", `{"type":"response.incomplete"`},
 	{"responses-failed.sse", gateway.DialectResponses, "/v1/responses", gateway.Usage{Output: 6}, `{"type":"response.failed"`, `{"type":"response.failed"`},
 	{"responses-error.sse", gateway.DialectResponses, "/v1/responses", gateway.Usage{Output: 6}, `{"type":"error"`, ""},
-	{"openrouter-responses.sse", gateway.DialectResponses, "/v1/responses", gateway.Usage{Input: 37, Output: 11}, "", `{"type":"response.completed"`},
+	{"openrouter-responses.sse", gateway.DialectResponses, "/v1/responses", gateway.Usage{Input: 37, Output: 11, Cost: 9_400}, "", `{"type":"response.completed"`},
 	{"anthropic.sse", gateway.DialectAnthropic, "/v1/messages", gateway.Usage{Input: 2125, Output: 89}, "", `{"type":"message_stop"}`},
 	{"anthropic-error.sse", gateway.DialectAnthropic, "/v1/messages", gateway.Usage{Input: 2125, Output: 3}, `{"type":"error"`, ""},
 	{"anthropic-error-first.sse", gateway.DialectAnthropic, "/v1/messages", gateway.Usage{}, `{"type":"error"`, ""},
@@ -47,7 +47,8 @@ var recordings = []recorded{
 	{"ollama-generate.ndjson", gateway.DialectOllama, "/api/generate", gateway.Usage{Input: 26, Output: 282}, "", `"done":true,`},
 	{"ollama-error.ndjson", gateway.DialectOllama, "/api/chat", gateway.Usage{Output: 2}, `{"error":`, ""},
 	{"ollama-error-first.ndjson", gateway.DialectOllama, "/api/chat", gateway.Usage{}, `{"error":`, ""},
-	{"openrouter-chat.sse", gateway.DialectOpenAI, "/v1/chat/completions", gateway.Usage{Input: 18, Output: 42}, "", "[DONE]"},
+	{"openrouter-chat.sse", gateway.DialectOpenAI, "/v1/chat/completions", gateway.Usage{Input: 18, Output: 42, Cost: 142_000}, "", "[DONE]"},
+	{"openrouter-anthropic.sse", gateway.DialectAnthropic, "/v1/messages", gateway.Usage{Input: 125, Output: 89, Cost: 1_710_000}, "", `{"type":"message_stop"}`},
 	{"openrouter-error-first.sse", gateway.DialectOpenAI, "/v1/chat/completions", gateway.Usage{}, `"error":{`, ""},
 	{"openrouter-error-midstream.sse", gateway.DialectOpenAI, "/v1/chat/completions", gateway.Usage{Output: 2}, `"error":{`, "[DONE]"},
 
@@ -61,7 +62,10 @@ var recordings = []recorded{
 	{"ollama-generate.json", gateway.DialectOllama, "/api/generate", gateway.Usage{Input: 26, Output: 282}, "", ""},
 	{"ollama-embed.json", gateway.DialectOllama, "/api/embed", gateway.Usage{Input: 8}, "", ""},
 	{"ollama-embeddings.json", gateway.DialectOllama, "/api/embeddings", gateway.Usage{}, "", ""},
-	{"openrouter-chat.json", gateway.DialectOpenAI, "/v1/chat/completions", gateway.Usage{Input: 18, Output: 42}, "", ""},
+	{"openrouter-chat.json", gateway.DialectOpenAI, "/v1/chat/completions", gateway.Usage{Input: 18, Output: 42, Cost: 142_000}, "", ""},
+	{"openrouter-responses.json", gateway.DialectResponses, "/v1/responses", gateway.Usage{Input: 37, Output: 11, Cost: 9_400}, "", ""},
+	{"openrouter-anthropic.json", gateway.DialectAnthropic, "/v1/messages", gateway.Usage{Input: 125, Output: 89, Cost: 1_710_000}, "", ""},
+	{"openrouter-embeddings.json", gateway.DialectOpenAI, "/v1/embeddings", gateway.Usage{Input: 8, Cost: 160}, "", ""},
 	{"openrouter-error.json", gateway.DialectOpenAI, "/v1/chat/completions", gateway.Usage{}, "", ""},
 }
 

@@ -1,15 +1,20 @@
 package usage
 
-import "bytes"
+import (
+	"bytes"
+
+	"ollama-api-pool/internal/gateway"
+)
 
 // maxCount is the largest figure that is believed. No model reads or writes a
 // thousand million tokens in one request.
 const maxCount = 1_000_000_000
 
-// figures are token counts as an upstream tells them; 0 is "not told", which
-// is also what servers mean that put zeros into every event.
+// figures are token counts and the cost as an upstream tells them; 0 is "not
+// told", which is also what servers mean that put zeros into every event.
 type figures struct {
 	input, cacheWrite, cacheRead, output int64
+	cost                                 gateway.Cost
 }
 
 // update takes over what f tells.
@@ -22,11 +27,21 @@ func (t *figures) update(f figures) {
 			*p.to = p.from
 		}
 	}
+	if f.cost > 0 {
+		t.cost = f.cost
+	}
 }
 
 // set reads one member of a usage object. OpenAI counts cached tokens among the
 // prompt's and lists them only under details; Anthropic counts them beside.
+// OpenRouter tells what it charged as "cost", in credits, under every dialect;
+// what its own suppliers charged lies in "cost_details" and is another matter
+// (https://openrouter.ai/docs/use-cases/usage-accounting).
 func (t *figures) set(key, value []byte) {
+	if string(key) == "cost" {
+		t.cost = cost(value)
+		return
+	}
 	n := count(value)
 	if n == 0 {
 		return
