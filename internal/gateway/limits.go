@@ -73,3 +73,9 @@ func matches(pattern, name string) bool {
 		name, rest = name[i+len(part):], next
 	}
 }
+
+// Used is what a client token has used of its limits.
+type Used struct {
+	Requests, Tokens int64 // since 00:00 UTC
+	Running          int   // requests under way
+}

@@ -137,6 +137,9 @@ func (g *Registry) Replace(tokens []gateway.Token) {
 // join takes in another row of the same token.
 func (e *entry) join(twin *entry) {
 	e.grants = append(twin.grants, e.grants...)
+	if e.principal.Limits == nil {
+		e.principal.Limits = twin.principal.Limits // one row without them lifts nothing
+	}
 	switch {
 	case twin.plain == nil:
 	case e.plain == nil:
@@ -219,7 +222,7 @@ func newEntry(t *gateway.Token) (digest, *entry, bool) {
 	if !ok {
 		return sum, nil, false
 	}
-	e := &entry{principal: gateway.Principal{TokenHash: strings.Clone(hash), Name: t.Name}}
+	e := &entry{principal: gateway.Principal{TokenHash: strings.Clone(hash), Name: t.Name, Limits: limitsOf(t)}}
 	for _, p := range t.Providers {
 		e.grants = append(e.grants, grant{p, t.ExpiresAt})
 	}
@@ -229,6 +232,16 @@ func newEntry(t *gateway.Token) (digest, *entry, bool) {
 		e.plain, e.used = &row, new(atomic.Bool)
 	}
 	return sum, e, true
+}
+
+// limitsOf is a copy of a token's limits, nil where it has none.
+func limitsOf(t *gateway.Token) *gateway.Limits {
+	if !t.Limits.Any() {
+		return nil
+	}
+	l := t.Limits
+	l.Models, l.Networks = slices.Clone(l.Models), slices.Clone(l.Networks)
+	return &l
 }
 
 // parseHash reads the stored form of a hash.

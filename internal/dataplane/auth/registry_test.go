@@ -127,6 +127,42 @@ func TestPutAndRemove(t *testing.T) {
 	}
 }
 
+// A token's limits come with it, and what is changed holds at the next request.
+func TestLimits(t *testing.T) {
+	var g Registry
+	limits := func() *gateway.Limits {
+		t.Helper()
+		who, err := g.Verify("sk-fake", gateway.Ollama, noon)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return who.Limits
+	}
+	tok := issued("sk-fake", time.Time{}, gateway.Ollama)
+	g.Put(tok)
+	if l := limits(); l != nil {
+		t.Errorf("limits out of nothing: %+v", l)
+	}
+	tok.Limits = gateway.Limits{Models: []string{"gpt-oss*"}, RequestsPerDay: 7}
+	g.Put(tok)
+	before := limits()
+	tok.Limits.Models[0] = "*"
+	if before == nil || before.RequestsPerDay != 7 || before.AllowsModel("llama3") {
+		t.Errorf("limits: %+v", before)
+	}
+	other := issued("sk-fake", time.Time{}, gateway.OpenRouter)
+	for name, rows := range map[string][]gateway.Token{"first": {tok, other}, "last": {other, tok}} {
+		g.Replace(rows)
+		if l := limits(); l == nil || l.RequestsPerDay != 7 {
+			t.Errorf("the row with limits comes %s: %+v", name, l)
+		}
+	}
+	tok.Limits = gateway.Limits{}
+	if g.Put(tok); limits() != nil || before.RequestsPerDay != 7 {
+		t.Errorf("limits that were lifted: %+v, for a request under way: %+v", limits(), before)
+	}
+}
+
 func TestTakeUsedPlain(t *testing.T) {
 	taken := func(g *Registry) string {
 		var names []string

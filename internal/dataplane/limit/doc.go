@@ -1,3 +1,4 @@
 // Package limit is the step of the data plane that stands before all work: it
-// turns away clients that ask too often, and notices automated ones.
+// turns away clients and tokens that ask too often or from the wrong place, and
+// notices automated agents.
 package limit

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ollama-api-pool/internal/gateway"
@@ -44,6 +45,8 @@ type Window struct {
 	began   time.Time
 	clients int // at most
 
+	refused atomic.Int64 // requests turned away
+
 	mu     sync.Mutex // guards what follows; held while one client is looked up
 	places map[address]int32
 	ring   []client // a list through prev and next, from the newest to the oldest
@@ -59,9 +62,14 @@ type client struct {
 	address address
 	newer   int32
 	older   int32
-	lastAt  int64 // of the last request let through, in ms since the Window began
-	used    int   // requests in the window, as the marks say
-	marks   []mark
+	track
+}
+
+// track remembers when requests were let through.
+type track struct {
+	lastAt int64 // of the last request let through, in ms since the Window began
+	used   int   // requests in the window, as the marks say
+	marks  []mark
 }
 
 // mark is some requests that were let through, the latest of them at a time in
@@ -82,10 +90,16 @@ func newWindow(requests int, span time.Duration, now func() time.Time, clients i
 		limit: max(requests, 1), span: min(max(span, time.Millisecond), maxSpan), now: now, began: now(),
 		clients: clients, places: map[address]int32{}, newest: -1, oldest: -1,
 	}
-	if w.limit > maxExact {
-		w.grain = (w.span.Milliseconds() + grains - 1) / grains
-	}
+	w.grain = grainOf(w.limit, w.span)
 	return w
+}
+
+// grainOf is how long requests share a mark, in ms; 0: each has its own.
+func grainOf(limit int, span time.Duration) int64 {
+	if limit <= maxExact {
+		return 0
+	}
+	return (span.Milliseconds() + grains - 1) / grains
 }
 
 var errNoExchange = errors.New("the request reached the limit without an exchange")
@@ -98,6 +112,7 @@ func (w *Window) Limit(next httpkit.Handler) httpkit.Handler {
 			return fmt.Errorf("limit requests: %w", errNoExchange)
 		}
 		if wait := w.Take(x.ClientIP); wait > 0 {
+			w.refused.Add(1)
 			return &gateway.Error{
 				Kind:       gateway.KindRateLimited,
 				Message:    fmt.Sprintf("too many requests from this address: the limit is %d in %s", w.limit, w.span),
@@ -107,6 +122,9 @@ func (w *Window) Limit(next httpkit.Handler) httpkit.Handler {
 		return next(rw, r)
 	}
 }
+
+// Refused is how many requests were turned away since the start.
+func (w *Window) Refused() int64 { return w.refused.Load() }
 
 // Take counts a request of a client and returns 0, or leaves it uncounted and
 // returns how long the client has to wait until one is let through.
@@ -135,11 +153,11 @@ func (w *Window) visit(a address, at int64) *client {
 		i = w.oldest // its place is taken over
 		w.unlink(i)
 		delete(w.places, w.ring[i].address)
-		w.ring[i] = client{address: a, lastAt: at, marks: w.ring[i].marks[:0]}
+		w.ring[i] = client{address: a, track: track{lastAt: at, marks: w.ring[i].marks[:0]}}
 		w.places[a] = i
 	default:
 		i = int32(len(w.ring)) //nolint:gosec // at most maxClients
-		w.ring = append(w.ring, client{address: a, lastAt: at})
+		w.ring = append(w.ring, client{address: a, track: track{lastAt: at}})
 		w.places[a] = i
 	}
 	w.ring[i].newer, w.ring[i].older = -1, w.newest
@@ -168,7 +186,7 @@ func (w *Window) unlink(i int32) {
 }
 
 // forget drops the marks that have left the window.
-func (c *client) forget(at, span int64) {
+func (c *track) forget(at, span int64) {
 	if at-c.lastAt >= span {
 		c.marks, c.used = c.marks[:0], 0
 		return
@@ -185,7 +203,7 @@ func (c *client) forget(at, span int64) {
 
 // add counts a request. Grains are aligned, so that no window holds parts of
 // more than grains and one of them.
-func (c *client) add(at, grain int64) {
+func (c *track) add(at, grain int64) {
 	if n := len(c.marks); n > 0 && grain > 0 && at/grain == c.lastAt/grain {
 		c.marks[n-1].at = uint32(at) //nolint:gosec // cut on purpose
 		c.marks[n-1].n++

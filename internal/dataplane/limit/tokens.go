@@ -1,0 +1,260 @@
+package limit
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/httpkit"
+)
+
+// bound is one of the limits that a token can have.
+type bound uint8
+
+const (
+	boundNetworks bound = iota
+	boundModels
+	boundConcurrent
+	boundMinute
+	boundDay
+	boundModelTokens
+	bounds
+)
+
+// boundNames are the names by which refusals are counted.
+var boundNames = [bounds]string{"networks", "models", "concurrent", "requests_per_minute", "requests_per_day", "tokens_per_day"}
+
+// Tokens holds client tokens to their limits. What a token has used is counted
+// from its first request with a limit on, or from what Seed tells. It takes
+// memory for the limited tokens of one day, and may be used concurrently.
+type Tokens struct {
+	now     func() time.Time
+	began   time.Time
+	refused [bounds]atomic.Int64
+
+	mu    sync.Mutex // guards what follows; held while one request is looked at
+	used  map[string]*consumption
+	swept int64 // the day on which used was last rid of what nobody uses
+}
+
+// consumption is what one token has used.
+type consumption struct {
+	day      int64 // since the epoch, UTC: that of requests and tokens
+	requests int64
+	tokens   int64
+	running  int
+	minute   track
+}
+
+// day is how long requests and model tokens per day are counted.
+const day = 24 * time.Hour
+
+// NewTokens makes the step. now is the clock.
+func NewTokens(now func() time.Time) *Tokens {
+	return &Tokens{now: now, began: now(), used: map[string]*consumption{}}
+}
+
+// Limit is the step. A token that may not be used from the client's network
+// gets 403; one that has used up what it may for a while 429, with the time to
+// wait. Who is refused has used nothing, but is counted as a request that
+// failed. The answers tell what is left, in the headers that OpenAI has for it
+// (https://platform.openai.com/docs/guides/rate-limits).
+func (t *Tokens) Limit(next httpkit.Handler) httpkit.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		x := gateway.ExchangeFrom(r.Context())
+		if x == nil {
+			return fmt.Errorf("limit a token: %w", errNoExchange)
+		}
+		if x.Principal == nil || x.Principal.Limits == nil {
+			return next(w, r)
+		}
+		return t.limited(w, r, x, next)
+	}
+}
+
+func (t *Tokens) limited(w http.ResponseWriter, r *http.Request, x *gateway.Exchange, next httpkit.Handler) (err error) {
+	l := x.Principal.Limits
+	if !l.AllowsClient(x.ClientIP) {
+		t.refused[boundNetworks].Add(1)
+		x.Record.Counted = true
+		return gateway.Errorf(gateway.KindForbidden, "this token may not be used from this network (networks)")
+	}
+	if s := x.Route.Service; s == gateway.ServiceGreeting || s == gateway.ServiceForbidden {
+		return next(w, r) // nothing is done there that could be used up
+	}
+	a := t.admit(x.Principal.TokenHash, l)
+	a.tell(w.Header(), l)
+	if a.wait > 0 {
+		t.refused[a.bound].Add(1)
+		x.Record.Counted = true
+		return &gateway.Error{Kind: gateway.KindRateLimited, Message: a.bound.message(l), RetryAfter: a.wait}
+	}
+	defer func() { t.settle(a, x, err) }()
+	return next(w, r)
+}
+
+// admission is what was found out about one request.
+type admission struct {
+	who *consumption
+	at  int64 // in ms since the Tokens began
+	day int64
+
+	bound bound         // which keeps it out, and
+	wait  time.Duration // for how long; 0: it is let in
+
+	left     leftover // after it
+	midnight time.Duration
+}
+
+// leftover is what a token may still use.
+type leftover struct {
+	perMinute, perDay int
+	tokens            int64
+}
+
+// admit looks whether a token has something left and takes one request of it.
+func (t *Tokens) admit(hash string, l *gateway.Limits) admission {
+	now := t.now()
+	a := admission{at: now.Sub(t.began).Milliseconds()}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.visit(hash, now)
+	a.who, a.day = c, c.day
+	a.midnight = time.Unix((c.day+1)*int64(day/time.Second), 0).Sub(now)
+	a.at = max(a.at, c.minute.lastAt) // a clock that was set back stands still
+	c.minute.forget(a.at, time.Minute.Milliseconds())
+	a.check(l)
+	if a.wait == 0 {
+		c.running++
+		c.requests++
+		if l.RequestsPerMinute > 0 {
+			c.minute.add(a.at, grainOf(l.RequestsPerMinute, time.Minute))
+		}
+	}
+	a.left = leftover{
+		perMinute: max(l.RequestsPerMinute-c.minute.used, 0),
+		perDay:    int(max(int64(l.RequestsPerDay)-c.requests, 0)),
+		tokens:    max(l.TokensPerDay-c.tokens, 0),
+	}
+	return a
+}
+
+// check finds the limit that keeps a request out the longest.
+func (a *admission) check(l *gateway.Limits) {
+	c := a.who
+	reached := func(b bound, wait time.Duration) {
+		if wait > a.wait {
+			a.bound, a.wait = b, wait
+		}
+	}
+	if l.Concurrent > 0 && c.running >= l.Concurrent {
+		reached(boundConcurrent, time.Second)
+	}
+	if l.RequestsPerMinute > 0 {
+		reached(boundMinute, c.minute.wait(l.RequestsPerMinute, a.at, time.Minute))
+	}
+	if l.RequestsPerDay > 0 && c.requests >= int64(l.RequestsPerDay) {
+		reached(boundDay, a.midnight)
+	}
+	if l.TokensPerDay > 0 && c.tokens >= l.TokensPerDay {
+		reached(boundModelTokens, a.midnight)
+	}
+}
+
+// visit finds what a token has used today, and makes room for a new one. Those
+// that nobody uses any more, tokens that were revoked among them, are forgotten
+// once a day.
+func (t *Tokens) visit(hash string, now time.Time) *consumption {
+	today := dayOf(now)
+	if today > t.swept {
+		t.sweep(today, now.Sub(t.began).Milliseconds())
+	}
+	c := t.used[hash]
+	if c == nil {
+		c = &consumption{day: today}
+		t.used[hash] = c
+	}
+	c.turn(today)
+	return c
+}
+
+func (t *Tokens) sweep(today, at int64) {
+	t.swept = today
+	for hash, c := range t.used {
+		if c.day < today && c.running == 0 && at-c.minute.lastAt >= time.Minute.Milliseconds() {
+			delete(t.used, hash)
+		}
+	}
+}
+
+// turn begins a new day. A clock that was set back stands still.
+func (c *consumption) turn(today int64) {
+	if today > c.day {
+		c.day, c.requests, c.tokens = today, 0, 0
+	}
+}
+
+func dayOf(t time.Time) int64 { return t.Unix() / int64(day/time.Second) }
+
+// settle ends a request that was let in: it adds the model tokens that it used,
+// or takes it back where a step behind this one refused it to the token.
+func (t *Tokens) settle(a admission, x *gateway.Exchange, err error) {
+	now := t.now()
+	refused := err != nil && len(x.Record.Attempts) == 0 && gateway.AsError(err).Kind == gateway.KindForbidden
+	if refused {
+		t.refused[boundModels].Add(1)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := a.who
+	c.running--
+	c.turn(dayOf(now))
+	c.tokens += max(x.Record.Usage.Input, 0) + max(x.Record.Usage.Output, 0)
+	if refused {
+		if c.day == a.day {
+			c.requests--
+		}
+		c.minute.takeBack(a.at, max(now.Sub(t.began).Milliseconds(), c.minute.lastAt), time.Minute.Milliseconds())
+	}
+}
+
+// Seed tells what a token has used on the day of now before this program
+// counted, so that a restart gives nothing back. What was counted here already
+// is not added to it.
+func (t *Tokens) Seed(hash string, requests, tokens int64, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.visit(hash, now)
+	if c.day != dayOf(now) {
+		return // that day is over
+	}
+	c.requests, c.tokens = max(c.requests, requests), max(c.tokens, tokens)
+}
+
+// Usage tells what a limited token has used; false: nothing is known of it.
+func (t *Tokens) Usage(hash string) (gateway.Used, bool) {
+	today := dayOf(t.now())
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.used[hash]
+	if c == nil {
+		return gateway.Used{}, false
+	}
+	c.turn(today)
+	return gateway.Used{Requests: c.requests, Tokens: c.tokens, Running: c.running}, true
+}
+
+// Refused counts the requests turned away since the start, by limit; limits
+// that refused nothing are left out.
+func (t *Tokens) Refused() map[string]int64 {
+	counts := map[string]int64{}
+	for b := range t.refused {
+		if n := t.refused[b].Load(); n > 0 {
+			counts[boundNames[b]] = n
+		}
+	}
+	return counts
+}
