@@ -38,7 +38,14 @@ type payload struct {
 // readPayload reads the request's body up to a limit.
 func readPayload(r *http.Request, limit int64) (*payload, error) {
 	p := &payload{}
-	if r.Body == nil || r.Body == http.NoBody {
+	switch b := r.Body.(type) {
+	case *held:
+		p.data = b.data
+		return p, nil
+	case nil:
+		return p, nil
+	}
+	if r.Body == http.NoBody {
 		return p, nil
 	}
 	n := r.ContentLength

@@ -70,18 +70,11 @@ var abandoned = gateway.Verdict{Scope: gateway.ScopeClient, Reason: "abandoned"}
 // of the chain.
 func (f *Forwarder) Serve(w http.ResponseWriter, r *http.Request) error {
 	x := gateway.ExchangeFrom(r.Context())
-	if coded := r.Header.Get("Content-Encoding"); coded != "" && coded != "identity" {
-		return gateway.Errorf(gateway.KindMediaType, "a request body in Content-Encoding %q cannot be passed on: send it plain", gateway.Clip(coded, 40))
-	}
-	calm := hurry(w, r, f.opts.Now())
-	body, err := readPayload(r, f.opts.MaxBodyBytes)
-	calm()
+	body, err := f.read(w, r, x)
 	if err != nil {
 		return err
 	}
 	defer body.release()
-	x.Record.Counted = x.Principal != nil
-	x.Record.Model = modelName(body.data)
 	up, err := f.upstream(x.Route.Provider)
 	if err != nil {
 		return err
