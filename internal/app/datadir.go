@@ -64,6 +64,10 @@ func TakeDataDir(dir string) (*Lock, error) {
 		_ = file.Unlock()
 		return nil, fmt.Errorf("data directory %s: %w", dir, plainCause(err))
 	}
+	if _, err := finishRestore(dir); err != nil { // of one that was killed, too
+		_ = file.Unlock()
+		return nil, fmt.Errorf("data directory %s: %w", dir, err)
+	}
 	return &Lock{file}, nil
 }
 

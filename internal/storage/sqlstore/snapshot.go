@@ -11,7 +11,7 @@ import (
 )
 
 // Snapshot writes the database at path, as it is at one moment, into a new file
-// at to, with mode 0600. It neither changes nor migrates the database, needs no
+// at to, with mode 0600. It neither changes nor migrates what is in it, needs no
 // encryption key (keys are copied as they are stored), and other processes may
 // use it meanwhile. After an error there is no file at to.
 func Snapshot(ctx context.Context, path, to string) error {
@@ -30,20 +30,15 @@ func Snapshot(ctx context.Context, path, to string) error {
 	if err := f.Close(); err != nil {
 		return errors.Join(fmt.Errorf("%s: %w", did, err), os.Remove(to))
 	}
-	err = s.dialect.copyThrough(ctx, forLooking, to)
-	if readOnlyFails(err) { // the log of a killed writer has to be read in first
-		err = s.dialect.copyThrough(ctx, forWriting, to)
-	}
-	if err != nil {
+	if err := s.dialect.copy(ctx, to); err != nil {
 		return errors.Join(s.dialect.fault(did, err), os.Remove(to))
 	}
 	return nil
 }
 
-// copyThrough copies the database into an empty file through a connection of a
-// mode.
-func (d dialect) copyThrough(ctx context.Context, m mode, to string) error {
-	db := d.open(m)
+// copy copies the database into an empty file.
+func (d dialect) copy(ctx context.Context, to string) error {
+	db := d.open(forReading)
 	defer func() { _ = db.Close() }()
 	_, err := db.ExecContext(ctx, "vacuum into ?", to)
 	return err
