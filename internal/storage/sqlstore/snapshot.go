@@ -36,9 +36,10 @@ func Snapshot(ctx context.Context, path, to string) error {
 	return nil
 }
 
-// copy copies the database into an empty file.
+// copy copies the database into an empty file. It takes no write lock; a
+// connection that may write is what can read the log of a killed process.
 func (d dialect) copy(ctx context.Context, to string) error {
-	db := d.open(forReading)
+	db := d.open(forWriting)
 	defer func() { _ = db.Close() }()
 	_, err := db.ExecContext(ctx, "vacuum into ?", to)
 	return err
