@@ -101,6 +101,8 @@ type Config struct {
 	RequestLogMaxAge     time.Duration
 	RequestLogMaxBytes   int64
 	HealthCheckInterval  time.Duration // 0: off
+	CheckConcurrency     int           // checks of keys at the same time
+	CheckPerSecond       int           // checks begun in a second, at most
 
 	DatabaseURL            gateway.Secret // PostgreSQL, with its password; "": the embedded store
 	RedisURL               gateway.Secret // with its password; "": no Redis

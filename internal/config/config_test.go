@@ -35,6 +35,7 @@ func defaults() Config {
 		ModelsCacheTTL: 300 * time.Second, EnableAnalytics: true, StatsSampleRate: 1, ModelStatsSampleRate: 1,
 		ResponseCacheMaxBytes: 64 << 20, StatsRetention: Retention{Hours: 90, Days: 730},
 		RequestLog: LogFailures, RequestLogMaxAge: 7 * 24 * time.Hour, RequestLogMaxBytes: 64 << 20,
+		CheckConcurrency: 16, CheckPerSecond: 200,
 	}
 }
 
@@ -90,7 +91,7 @@ func TestEveryFieldHasItsOption(t *testing.T) {
 		"DATABASE_URL": "postgres://u:example-password@h/db", "REDIS_URL": "rediss://:example-password@h:6380/1",
 		"SUPABASE_REST_URL": "https://x.example.com", "SUPABASE_SERVICE_ROLE_KEY": "example-service-key", "DISABLE_KV_STORAGE": "true",
 		"RESPONSE_CACHE_MAX_BYTES": "1MiB", "STATS_RETENTION_DAYS": "7", "REQUEST_LOG": "All", "REQUEST_LOG_MAX_AGE": "24h",
-		"REQUEST_LOG_MAX_BYTES": "1GiB", "HEALTH_CHECK_INTERVAL": "15m",
+		"REQUEST_LOG_MAX_BYTES": "1GiB", "HEALTH_CHECK_INTERVAL": "15m", "CHECK_CONCURRENCY": "4", "CHECK_PER_SECOND": "50",
 	}
 	var environ []string
 	for _, o := range options() {

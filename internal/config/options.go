@@ -192,6 +192,14 @@ var attempts = []option{
 		help: "How often keys that failed are checked again before they return. A check costs no tokens. `0` never.",
 	},
 	{
+		name: "CHECK_CONCURRENCY", def: "16", rule: number(1, 1000, func(c *Config) *int { return &c.CheckConcurrency }),
+		help: "How many keys are checked at the same time, at validated imports too.",
+	},
+	{
+		name: "CHECK_PER_SECOND", def: "200", rule: number(1, 100_000, func(c *Config) *int { return &c.CheckPerSecond }),
+		help: "How many checks may begin in a second, so that an upstream is not overrun.",
+	},
+	{
 		name: "UPSTREAM_HEADER_TIMEOUT", def: "300s", rule: duration(tick, day, func(c *Config) *time.Duration { return &c.UpstreamHeaderTimeout }),
 		help: "How long to wait for the head of an upstream's answer. Models can think for minutes before the first byte.",
 	},
