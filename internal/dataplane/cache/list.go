@@ -14,8 +14,24 @@ import (
 
 // modelList is a list of models in OpenAI's form.
 type modelList struct {
-	whole []byte            // the whole answer
-	byID  map[string][]byte // one entry each
+	whole   []byte       // the whole answer
+	entries []modelEntry // in its order
+}
+
+// modelEntry is one entry of a list, as it is sent.
+type modelEntry struct {
+	id   string
+	json json.RawMessage
+}
+
+// find gives the entry of a model, nil where there is none.
+func (l *modelList) find(id string) json.RawMessage {
+	for i := range l.entries {
+		if l.entries[i].id == id {
+			return l.entries[i].json
+		}
+	}
+	return nil
 }
 
 // entry is a model in OpenAI's form (contract, section 1). What else an
@@ -121,12 +137,14 @@ func (p *page) list(name gateway.ProviderName) (*modelList, error) {
 			p.err = &gateway.Error{Kind: gateway.KindUpstream, Message: fmt.Sprintf("the model list of %s could not be read", name), Cause: err}
 			return
 		}
-		l := &modelList{byID: make(map[string][]byte, len(entries))}
-		for _, e := range entries {
-			id, _ := e["id"].(string)
-			l.byID[id], _ = json.Marshal(e)
+		l := &modelList{entries: make([]modelEntry, len(entries))}
+		for i, e := range entries {
+			l.entries[i].id, _ = e["id"].(string)
+			l.entries[i].json, _ = json.Marshal(e)
+			p.size.Add(int64(len(l.entries[i].json)))
 		}
 		l.whole, p.err = json.Marshal(map[string]any{"object": "list", "data": entries})
+		p.size.Add(int64(len(l.whole)))
 		p.models = l
 	})
 	return p.models, p.err
@@ -140,6 +158,13 @@ func (p *page) writeList(w http.ResponseWriter, x *gateway.Exchange) error {
 	if err != nil {
 		return err
 	}
+	if limits := limitsOn(x); limits != nil {
+		body, err := l.allowed(limits)
+		if err != nil {
+			return err
+		}
+		return writeJSON(w, x, body)
+	}
 	return writeJSON(w, x, l.whole)
 }
 
@@ -151,11 +176,25 @@ func (p *page) writeModel(w http.ResponseWriter, x *gateway.Exchange) error {
 	if err != nil {
 		return err
 	}
-	e, ok := l.byID[x.Route.Model]
-	if !ok {
+	e := l.find(x.Route.Model)
+	if limits := limitsOn(x); e == nil || limits != nil && !limits.AllowsModel(x.Route.Model) {
 		return gateway.Errorf(gateway.KindNotFound, "model %q is not in the list of %s", gateway.Clip(x.Route.Model, 200), x.Route.Provider)
 	}
 	return writeJSON(w, x, e)
+}
+
+// writeTags passes Ollama's list on as it came, or what a limited token may see
+// of it.
+func (p *page) writeTags(w http.ResponseWriter, x *gateway.Exchange) error {
+	limits := limitsOn(x)
+	if limits == nil || p.status != http.StatusOK {
+		return p.writeRaw(w, x)
+	}
+	body, err := allowedTags(p.body, limits)
+	if err != nil {
+		return &gateway.Error{Kind: gateway.KindUpstream, Message: fmt.Sprintf("the model list of %s could not be read", x.Route.Provider), Cause: err}
+	}
+	return writeJSON(w, x, body)
 }
 
 // writeRaw passes the upstream's answer on as it came.
@@ -181,6 +220,8 @@ func localPath(path string) bool { return path == runningPath || path == "/api/v
 // writeLocal passes on what the upstream knows and makes up for what it does not.
 func (p *page) writeLocal(w http.ResponseWriter, x *gateway.Exchange) error {
 	switch {
+	case p.isJSON() && x.Route.Path == runningPath:
+		return p.writeTags(w, x)
 	case p.isJSON():
 		return p.writeRaw(w, x)
 	case x.Route.Path == runningPath:

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ollama-api-pool/internal/gateway"
@@ -20,6 +21,8 @@ import (
 type Models struct {
 	ttl time.Duration
 	now func() time.Time
+
+	hits, misses, bypassed atomic.Int64
 
 	mu      sync.Mutex // guards entries and what they hold; never held while asking upstream
 	entries map[listKey]*list
@@ -42,7 +45,8 @@ type page struct {
 	status int
 	header http.Header
 	body   []byte
-	once   sync.Once // guards the rest, which is made when first asked for
+	size   atomic.Int64 // bytes of what was made of it
+	once   sync.Once    // guards the rest, which is made when first asked for
 	models *modelList
 	err    error
 }
@@ -73,7 +77,7 @@ func (m *Models) Serve(next httpkit.Handler) httpkit.Handler {
 		case gateway.ServiceModel:
 			return m.answer(w, r, x, next, (*page).writeModel)
 		case gateway.ServiceTags:
-			return m.answer(w, r, x, next, (*page).writeRaw)
+			return m.answer(w, r, x, next, (*page).writeTags)
 		case gateway.ServiceLocal:
 			return m.answer(w, r, x, next, (*page).writeLocal)
 		default:
@@ -91,7 +95,7 @@ func (m *Models) answer(w http.ResponseWriter, r *http.Request, x *gateway.Excha
 	p, how, err := m.page(w, r, x, next)
 	x.Record.Status = 0 // what was asked upstream is not yet what the client sees
 	if how != "" {
-		w.Header()["X-Cache"] = []string{how}
+		m.note(w, x, how)
 	}
 	switch {
 	case err == nil:
@@ -106,6 +110,20 @@ func (m *Models) answer(w http.ResponseWriter, r *http.Request, x *gateway.Excha
 	x.Record.End = gateway.EndDone
 	x.Record.FirstByte = m.now().Sub(x.Record.StartedAt)
 	return write(p, w, x)
+}
+
+// note tells and counts how a question was answered.
+func (m *Models) note(w http.ResponseWriter, x *gateway.Exchange, how string) {
+	x.Record.Cache = how
+	w.Header()["X-Cache"] = []string{how}
+	switch how {
+	case hit:
+		m.hits.Add(1)
+	case miss:
+		m.misses.Add(1)
+	default:
+		m.bypassed.Add(1)
+	}
 }
 
 // listPath is where the upstream keeps the list that a route is about.
@@ -260,16 +278,32 @@ func (r *recorder) Write(p []byte) (int, error) {
 	return r.body.Write(p)
 }
 
-// Clear forgets every list and returns how many there were.
-func (m *Models) Clear() int {
+// Clear forgets the lists that a pattern means and returns how many those were.
+// Of a list it compares the provider and the path at which the upstream has it;
+// nothing means all of them.
+func (m *Models) Clear(pattern string) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n := 0
-	for _, e := range m.entries {
-		if e.page != nil {
+	for key, e := range m.entries {
+		if e.page != nil && chosen(pattern, key.provider, key.path, "") {
 			e.page = nil
 			n++
 		}
 	}
 	return n
+}
+
+// Figures tell how full the cache is and how it did.
+func (m *Models) Figures() gateway.CacheFigures {
+	f := gateway.CacheFigures{Name: "models", Hits: m.hits.Load(), Misses: m.misses.Load(), Bypassed: m.bypassed.Load()}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, e := range m.entries {
+		if e.page != nil {
+			f.Entries++
+			f.Bytes += int64(len(e.page.body)) + e.page.size.Load()
+		}
+	}
+	return f
 }

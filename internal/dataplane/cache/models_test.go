@@ -191,10 +191,10 @@ func TestClear(t *testing.T) {
 			t.Errorf("%v, want %s", w.Header(), want)
 		}
 	}
-	if n := m.Clear(); n != 1 {
+	if n := m.Clear(""); n != 1 {
 		t.Errorf("cleared %d", n)
 	}
-	if n := m.Clear(); n != 0 {
+	if n := m.Clear(""); n != 0 {
 		t.Errorf("cleared %d once more", n)
 	}
 	if w, _, _ := question(t.Context(), h, gateway.ServiceModels, "/v1/models"); w.Header().Get("X-Cache") != "MISS" {
@@ -263,7 +263,7 @@ func FuzzLists(f *testing.F) {
 				t.Fatalf("%s: %v", l.whole, err)
 			}
 			for _, e := range list.Data {
-				if e.ID == "" || l.byID[e.ID] == nil {
+				if e.ID == "" || l.find(e.ID) == nil {
 					t.Fatalf("%q is in the list only: %s", e.ID, l.whole)
 				}
 			}
