@@ -1,0 +1,436 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ollama-api-pool/internal/gateway"
+)
+
+// Outcomes, short.
+const (
+	unsaid  = gateway.CheckInconclusive
+	valid   = gateway.CheckValid
+	refused = gateway.CheckRefused
+)
+
+// scene is a run with an upstream that a function stands for.
+type scene struct {
+	targets []Target
+	// says is what the upstream says of a target when it is asked for the nth
+	// time in all, from 0.
+	says func(t Target, n int) gateway.CheckOutcome
+	o    Options
+
+	mu      sync.Mutex // guards what follows
+	asked   int
+	began   []time.Time
+	flying  int
+	peak    int
+	results map[int]Result
+	twice   bool // a target was settled more than once
+}
+
+// list makes n targets in good standing, or not.
+func list(n int, good bool) []Target {
+	targets := make([]Target, n)
+	for i := range targets {
+		targets[i] = Target{Number: i, Good: good}
+	}
+	return targets
+}
+
+func (s *scene) run(ctx context.Context) (Summary, error) {
+	s.results = map[int]Result{}
+	s.o.Probe = func(ctx context.Context, t Target) gateway.CheckResult {
+		s.mu.Lock()
+		n := s.asked
+		s.asked++
+		s.began = append(s.began, time.Now())
+		s.flying++
+		s.peak = max(s.peak, s.flying)
+		s.mu.Unlock()
+		out := gateway.CheckResult{At: time.Now(), Category: "kimi"}
+		select {
+		case <-time.After(50 * time.Millisecond):
+			out.Outcome = s.says(t, n)
+		case <-ctx.Done():
+		}
+		s.mu.Lock()
+		s.flying--
+		s.mu.Unlock()
+		return out
+	}
+	if s.o.Settle == nil {
+		s.o.Settle = func(_ context.Context, results []Result) error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			for _, r := range results {
+				_, there := s.results[r.Number]
+				s.twice = s.twice || there
+				s.results[r.Number] = r
+			}
+			return nil
+		}
+	}
+	return Run(ctx, each(s.targets), s.o)
+}
+
+func each(targets []Target) iter.Seq2[Target, error] {
+	return func(yield func(Target, error) bool) {
+		for _, t := range targets {
+			if !yield(t, nil) {
+				return
+			}
+		}
+	}
+}
+
+// count adds up the results that were settled, and checks the summary by them.
+func (s *scene) count(t *testing.T, sum Summary) (good, bad, open int) {
+	t.Helper()
+	for _, r := range s.results {
+		switch r.Outcome {
+		case valid:
+			good++
+		case refused:
+			bad++
+		default:
+			open++
+		}
+	}
+	if sum.Valid != good || sum.Refused != bad || sum.Inconclusive != open || sum.Asked != len(s.results) || s.twice || s.flying != 0 {
+		t.Errorf("summary %+v, settled %d, %d, %d; twice %v, still flying %d", sum, good, bad, open, s.twice, s.flying)
+	}
+	return good, bad, open
+}
+
+func TestRun(t *testing.T) {
+	for name, c := range map[string]struct {
+		targets []Target
+		// says is told how long the run has lasted
+		says                func(t Target, n int, since time.Duration) gateway.CheckOutcome
+		valid, bad, unknown int
+		stopped             string
+		least, most         time.Duration
+	}{
+		"all well": {
+			targets: list(1000, true), valid: 1000,
+			says:  func(Target, int, time.Duration) gateway.CheckOutcome { return valid },
+			least: 4900 * time.Millisecond, most: 5200 * time.Millisecond, // 200 a second
+		},
+		"nothing to do": {says: nil},
+		"some are bad": {
+			targets: list(300, true), valid: 200, bad: 100,
+			says: func(t Target, _ int, _ time.Duration) gateway.CheckOutcome {
+				return []gateway.CheckOutcome{valid, refused, valid}[t.Number%3]
+			},
+		},
+		"some show nothing": {
+			targets: list(300, true), valid: 200, unknown: 100,
+			says: func(t Target, _ int, _ time.Duration) gateway.CheckOutcome {
+				return []gateway.CheckOutcome{valid, unsaid, valid}[t.Number%3]
+			},
+		},
+		"an outage of half a minute": {
+			targets: list(1000, true), valid: 900, bad: 100,
+			says: func(t Target, _ int, since time.Duration) gateway.CheckOutcome {
+				switch {
+				case since > time.Second && since < 30*time.Second:
+					return unsaid
+				case t.Number%10 == 0:
+					return refused
+				}
+				return valid
+			}, least: 30 * time.Second, most: 55 * time.Second,
+		},
+		"down for good": {
+			targets: list(1000, true), valid: 190, unknown: 0, stopped: reasonSilent,
+			says: func(_ Target, _ int, since time.Duration) gateway.CheckOutcome {
+				if since > time.Second {
+					return unsaid
+				}
+				return valid
+			}, least: 2 * time.Minute, most: 3 * time.Minute,
+		},
+		"a few, and the upstream is down": {
+			targets: list(19, true), unknown: 19,
+			says: func(Target, int, time.Duration) gateway.CheckOutcome { return unsaid }, most: time.Second,
+		},
+		"twenty, and the upstream is down": {
+			targets: list(20, true), unknown: 20, stopped: reasonSilent,
+			says:  func(Target, int, time.Duration) gateway.CheckOutcome { return unsaid },
+			least: 2 * time.Minute, most: 3 * time.Minute,
+		},
+		"an outage at the end of the list": {
+			targets: list(100, true), valid: 100,
+			says: func(_ Target, _ int, since time.Duration) gateway.CheckOutcome {
+				if since > 300*time.Millisecond && since < 20*time.Second {
+					return unsaid
+				}
+				return valid
+			},
+		},
+		"everybody is refused": {
+			targets: list(100, true), unknown: 100,
+			says: func(Target, int, time.Duration) gateway.CheckOutcome { return refused },
+		},
+		"nineteen are refused": {
+			targets: list(19, true), bad: 19,
+			says: func(Target, int, time.Duration) gateway.CheckOutcome { return refused },
+		},
+		"everybody is refused, of whom nobody thought well": {
+			targets: list(100, false), bad: 100,
+			says: func(Target, int, time.Duration) gateway.CheckOutcome { return refused },
+		},
+		"one account is refused": {
+			targets: func() []Target {
+				l := list(100, true)
+				for i := range l {
+					l[i].Account = 7
+				}
+				return l
+			}(), bad: 100,
+			says: func(Target, int, time.Duration) gateway.CheckOutcome { return refused },
+		},
+		"a long row of bad keys between good ones": {
+			targets: list(500, true), valid: 300, bad: 200,
+			says: func(t Target, _ int, _ time.Duration) gateway.CheckOutcome {
+				if t.Number >= 100 && t.Number < 300 {
+					return refused
+				}
+				return valid
+			}, most: 10 * time.Second,
+		},
+		"a long row of bad keys first": {
+			targets: list(500, true), valid: 300, bad: 200,
+			says: func(t Target, _ int, _ time.Duration) gateway.CheckOutcome {
+				if t.Number < 200 {
+					return refused
+				}
+				return valid
+			}, most: 10 * time.Second,
+		},
+		"a long row of bad keys last": {
+			targets: list(500, true), valid: 300, bad: 200,
+			says: func(t Target, _ int, _ time.Duration) gateway.CheckOutcome {
+				if t.Number >= 300 {
+					return refused
+				}
+				return valid
+			}, most: 10 * time.Second,
+		},
+		"everybody is refused for a while in the middle": {
+			targets: list(1000, true), valid: 1000,
+			says: func(_ Target, _ int, since time.Duration) gateway.CheckOutcome {
+				if since > time.Second && since < 20*time.Second {
+					return refused
+				}
+				return valid
+			},
+		},
+		"everybody is refused for a while at the beginning": {
+			targets: list(1000, true), valid: 1000,
+			says: func(_ Target, _ int, since time.Duration) gateway.CheckOutcome {
+				if since < time.Second {
+					return refused
+				}
+				return valid
+			},
+		},
+		"everybody is refused from some time on": {
+			targets: list(1000, true), valid: 190, stopped: reasonRefusing,
+			says: func(_ Target, _ int, since time.Duration) gateway.CheckOutcome {
+				if since > time.Second {
+					return refused
+				}
+				return valid
+			}, least: 2 * time.Minute, most: 3 * time.Minute,
+		},
+		"everybody is refused from some time on, of whom nobody thought well": {
+			targets: list(1000, false), valid: 190, stopped: reasonRefusing,
+			says: func(_ Target, _ int, since time.Duration) gateway.CheckOutcome {
+				if since > time.Second {
+					return refused
+				}
+				return valid
+			}, least: 2 * time.Minute, most: 3 * time.Minute,
+		},
+		"an outage from the beginning to the end of the list": {
+			targets: list(25, true), valid: 25,
+			says: func(_ Target, _ int, since time.Duration) gateway.CheckOutcome {
+				if since < 20*time.Second {
+					return unsaid
+				}
+				return valid
+			},
+		},
+		"some always fail": { // also on their second time
+			targets: list(200, true), valid: 150, unknown: 50,
+			says: func(t Target, _ int, _ time.Duration) gateway.CheckOutcome {
+				if t.Number >= 100 && t.Number < 150 {
+					return unsaid
+				}
+				return valid
+			}, most: 10 * time.Second,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				s := &scene{targets: c.targets, says: func(t Target, n int) gateway.CheckOutcome { return c.says(t, n, time.Since(began)) }}
+				sum, err := s.run(t.Context())
+				took := time.Since(began)
+				if err != nil || sum.Stopped != c.stopped {
+					t.Errorf("stopped: %q, %v", sum.Stopped, err)
+				}
+				good, bad, open := s.count(t, sum)
+				if c.stopped != "" { // how far it came before is a matter of milliseconds
+					good, open = good/10*10, c.unknown
+				} else if len(s.results) != len(c.targets) {
+					t.Errorf("%d results of %d", len(s.results), len(c.targets))
+				}
+				if good != c.valid || bad != c.bad || open != c.unknown {
+					t.Errorf("valid %d, refused %d, inconclusive %d; want %d, %d, %d", good, bad, open, c.valid, c.bad, c.unknown)
+				}
+				if took < c.least || c.most > 0 && took > c.most {
+					t.Errorf("took %v", took)
+				}
+				if s.peak > defaultConcurrency {
+					t.Errorf("%d at a time", s.peak)
+				}
+			})
+		})
+	}
+}
+
+// Doubtful refusals say why they are not believed.
+func TestDoubtIsExplained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scene{targets: list(30, true), says: func(Target, int) gateway.CheckOutcome { return refused }}
+		if _, err := s.run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range s.results {
+			if r.Reason != reasonEverybody {
+				t.Errorf("%d: %q", r.Number, r.Reason)
+			}
+		}
+	})
+}
+
+func TestPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scene{targets: list(100, true), says: func(Target, int) gateway.CheckOutcome { return valid }}
+		s.o.Concurrency, s.o.PerSecond = 3, 10
+		if _, err := s.run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for i := range s.began {
+			if i >= 11 && s.began[i].Sub(s.began[i-11]) < time.Second {
+				t.Fatalf("eleven probes began within %v", s.began[i].Sub(s.began[i-11]))
+			}
+		}
+		if s.peak > 3 {
+			t.Errorf("%d at a time", s.peak)
+		}
+	})
+}
+
+// Of a run that is cancelled what is certain by then is settled; no probe goes on.
+func TestCancel(t *testing.T) {
+	for name, says := range map[string]gateway.CheckOutcome{"running": valid, "paused": unsaid} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancelCause(t.Context())
+				enough := errors.New("enough")
+				time.AfterFunc(2500*time.Millisecond, func() { cancel(enough) })
+				s := &scene{targets: list(10_000, true), says: func(_ Target, n int) gateway.CheckOutcome {
+					if n < 20 {
+						return valid
+					}
+					return says
+				}}
+				began := time.Now()
+				sum, err := s.run(ctx)
+				if !errors.Is(err, enough) || time.Since(began) != 2500*time.Millisecond {
+					t.Errorf("%v after %v", err, time.Since(began))
+				}
+				if good, _, _ := s.count(t, sum); good < 20 || good > 500 {
+					t.Errorf("%d valid", good)
+				}
+			})
+		})
+	}
+}
+
+// What fails on our side ends the run with the error.
+func TestFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		full := errors.New("disk full")
+		s := &scene{targets: list(1000, true), says: func(Target, int) gateway.CheckOutcome { return valid }}
+		s.o.Settle = func(context.Context, []Result) error { return full }
+		if _, err := s.run(t.Context()); !errors.Is(err, full) || s.asked > 600 {
+			t.Errorf("%v after %d probes", err, s.asked)
+		}
+		broken := errors.New("cannot be read")
+		_, err := Run(t.Context(), func(yield func(Target, error) bool) {
+			if yield(Target{}, nil) {
+				yield(Target{}, broken)
+			}
+		}, Options{
+			Probe:  func(context.Context, Target) gateway.CheckResult { return gateway.CheckResult{Outcome: valid} },
+			Settle: func(context.Context, []Result) error { return nil },
+		})
+		if !errors.Is(err, broken) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// A hundred thousand keys, a third of them bad, are asked about in no time, and
+// what is told of the progress only grows.
+func TestManyKeys(t *testing.T) {
+	const n = 100_000
+	var probes atomic.Int64
+	var last Summary
+	settled := make([]bool, n)
+	sum, err := Run(t.Context(), each(list(n, true)), Options{
+		PerSecond: -1,
+		Probe: func(_ context.Context, target Target) gateway.CheckResult {
+			probes.Add(1)
+			if target.Number%3 == 0 {
+				return gateway.CheckResult{Outcome: refused}
+			}
+			return gateway.CheckResult{Outcome: valid, Category: fmt.Sprint("family-", target.Number%3)}
+		},
+		Settle: func(_ context.Context, results []Result) error {
+			for _, r := range results {
+				if settled[r.Number] {
+					return errors.New("settled twice")
+				}
+				settled[r.Number] = true
+			}
+			return nil
+		},
+		Progress: func(s Summary) {
+			if s.Asked < last.Asked || s.Valid < last.Valid || s.Refused < last.Refused {
+				t.Errorf("from %+v to %+v", last, s)
+			}
+			last = s
+		},
+	})
+	if err != nil || sum.Asked != n || sum.Valid != 66_666 || sum.Refused != 33_334 || sum.Categories["family-2"] != 33_333 {
+		t.Errorf("%+v, %v", sum, err)
+	}
+	if p := probes.Load(); p > n+100 {
+		t.Errorf("%d probes", p)
+	}
+}
