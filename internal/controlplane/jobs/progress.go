@@ -1,0 +1,87 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"ollama-api-pool/internal/gateway"
+)
+
+// maxBad is how many lines and keys that could not be used a job remembers.
+const maxBad = 10_000
+
+// Progress is how far a running job is. It may be used concurrently.
+type Progress struct {
+	cancel context.CancelCauseFunc
+	done   chan struct{} // closed when the job has ended and was written down
+	now    func() time.Time
+
+	mu      sync.Mutex // guards what follows
+	job     gateway.Job
+	version uint64 // counts changes
+}
+
+// Update changes the job's figures: Total, Done, Counts, Categories. The
+// function must be quick and keep nothing of what it is given.
+func (p *Progress) Update(change func(*gateway.Job)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change(&p.job)
+	p.version++
+	p.job.UpdatedAt = p.now().UTC()
+}
+
+// AddBad remembers a line or key that could not be used, up to a bound.
+func (p *Progress) AddBad(b gateway.BadKey) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.job.Bad) < maxBad {
+		p.job.Bad = append(p.job.Bad, b)
+	}
+}
+
+// Snapshot is the job as it is now.
+func (p *Progress) Snapshot() gateway.Job {
+	j, _ := p.look()
+	return j
+}
+
+func (p *Progress) look() (gateway.Job, uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	j := p.job
+	j.Counts, j.Categories = maps.Clone(j.Counts), maps.Clone(j.Categories)
+	j.Bad = slices.Clip(j.Bad) // it only grows
+	return j, p.version
+}
+
+func (p *Progress) id() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.job.ID
+}
+
+// end notes how the job ended: why its context did, if it did, and what its
+// work returned. A job that was done all the same is done.
+func (p *Progress) end(cause, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	j := &p.job
+	switch {
+	case err == nil:
+		j.State = gateway.JobDone
+	case errors.Is(cause, errCancelled):
+		j.State, j.Error = gateway.JobCancelled, errCancelled.Error()
+	case errors.Is(cause, errStopping):
+		j.State, j.Error = gateway.JobInterrupted, errStopping.Error()
+	default:
+		j.State, j.Error = gateway.JobFailed, gateway.AsError(err).Message
+	}
+	j.FinishedAt = p.now().UTC()
+	j.UpdatedAt = j.FinishedAt
+	p.version++
+}
