@@ -37,6 +37,15 @@ var conformance = map[string]func(t *testing.T, open openStore){
 	"unknown providers are refused":       conformProviders,
 	"changes of others are seen":          conformChanges,
 	"writers and readers get along":       conformConcurrency,
+	"tallies are added up by period":      conformTallies,
+	"tallies are asked for by name, time": conformTallyQueries,
+	"tallies have any name":               conformTallyNames,
+	"tallies are zero and huge":           conformTallyNumbers,
+	"tallies of several writers add up":   conformTallyConcurrency,
+	"tallies and hours of keys":           conformKeyTallies,
+	"tallies of tokens":                   conformTokenTallies,
+	"old statistics are deleted":          conformPruneStats,
+	"statistics end with their context":   conformStatsEnd,
 }
 
 // runConformance runs the suite on an engine, with keys plain and encrypted.

@@ -21,6 +21,7 @@ func (s *Store) Apply(ctx context.Context, deltas []gateway.Delta) error {
 	if nothing {
 		return nil
 	}
+	journalled := false
 	err := s.write(ctx, "write counters to the store", func(inside context.Context, tx *sql.Tx) error {
 		for i := range deltas {
 			t, err := tablesOf(deltas[i].Provider)
@@ -31,8 +32,9 @@ func (s *Store) Apply(ctx context.Context, deltas []gateway.Delta) error {
 			b.requests(&deltas[i])
 			b.tokens(deltas[i].Tokens)
 			b.states(deltas[i].States)
-			b.keys(deltas[i].Keys)
+			journalled = b.keys(&deltas[i]) || journalled
 			b.refusals(deltas[i].Refusals)
+			b.tallies(deltas[i].Tallies)
 			if b.err != nil {
 				return b.err
 			}
@@ -41,7 +43,7 @@ func (s *Store) Apply(ctx context.Context, deltas []gateway.Delta) error {
 	})
 	// After the commit: a Fold that runs at the same time must not take the
 	// mark away before there is anything to see.
-	if slices.ContainsFunc(deltas, func(d gateway.Delta) bool { return len(d.Keys) >= journalFrom }) {
+	if journalled {
 		s.journalled.Store(true)
 	}
 	return err
@@ -195,16 +197,6 @@ func (b *batch) states(changes []gateway.StateChange) {
 				exec(changes[i].State.ConsecutiveFailures, string(changes[i].Key))
 			}
 		})
-}
-
-// keys counts attempts by key: a few at once, many by way of the journal.
-func (b *batch) keys(deltas []gateway.KeyDelta) {
-	switch {
-	case len(deltas) >= journalFrom:
-		b.journal(deltas)
-	case len(deltas) > 0:
-		b.addUp(deltas)
-	}
 }
 
 // addUpRows is how many keys' attempts one statement adds.

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"ollama-api-pool/internal/gateway"
@@ -42,37 +43,59 @@ func partOf(id gateway.KeyID) (int, bool) {
 	return 0, false
 }
 
-// journal writes a large batch of counts down as it is.
-func (b *batch) journal(deltas []gateway.KeyDelta) {
+// journalForm begins a row of the form that is written now. Rows of the first
+// form, which earlier versions wrote, begin with no character of this kind; they
+// hold counts only, without an entry's kind.
+const journalForm = "2:"
+
+// Kinds of an entry.
+const (
+	entryCounts byte = 1 // attempts
+	entryTally  byte = 2 // requests served
+)
+
+// journal writes down what a large batch says of keys, as it is.
+func (b *batch) journal(d *gateway.Delta) {
 	var parts [journalParts][]byte
-	for i := range deltas {
-		part, ok := partOf(deltas[i].Key)
-		if !ok {
-			continue // no key has such an id
+	for i := range d.Keys {
+		if part, ok := partOf(d.Keys[i].Key); ok { // else no key has such an id
+			parts[part] = appendEntry(parts[part], entryCounts, d.Keys[i].Key, func(dst []byte) []byte { return appendCounts(dst, &d.Keys[i].Counts) })
 		}
-		parts[part] = appendCounts(parts[part], &deltas[i])
+	}
+	for i := range d.Tallies {
+		id := gateway.KeyID(d.Tallies[i].Name)
+		if part, ok := partOf(id); ok && d.Tallies[i].Of == gateway.OfKey {
+			parts[part] = appendEntry(parts[part], entryTally, id, func(dst []byte) []byte { return appendTally(dst, &d.Tallies[i].Tally) })
+		}
 	}
 	b.run("insert into {p}key_journal (part, counts) values (?, ?)", func(exec func(args ...any) int64) {
 		for part, data := range parts {
 			if len(data) > 0 {
-				exec(part, encodeCounts(data))
+				exec(part, journalForm+base64.RawStdEncoding.EncodeToString(data))
 			}
 		}
 	})
 }
 
-// appendCounts encodes one key's counts: 8 bytes of id, three numbers, three
-// times in milliseconds since 1970, 0 for none.
-func appendCounts(dst []byte, d *gateway.KeyDelta) []byte {
-	id, err := hex.DecodeString(string(d.Key))
+// keyIDBytes is the length of an id in the journal.
+const keyIDBytes = gateway.KeyIDLen / 2
+
+// appendEntry encodes an entry: its kind, the id, and what its kind holds.
+func appendEntry(dst []byte, kind byte, id gateway.KeyID, content func(dst []byte) []byte) []byte {
+	raw, err := hex.DecodeString(string(id))
 	if err != nil {
 		return dst // no key has such an id
 	}
-	dst = append(dst, id...)
-	for _, n := range [...]int64{d.Counts.Total, d.Counts.Success, d.Counts.Failure} {
+	return content(append(append(dst, kind), raw...))
+}
+
+// appendCounts encodes attempts: three numbers, three times in milliseconds
+// since 1970, 0 for none.
+func appendCounts(dst []byte, c *gateway.KeyCounts) []byte {
+	for _, n := range [...]int64{c.Total, c.Success, c.Failure} {
 		dst = binary.AppendVarint(dst, n)
 	}
-	for _, t := range [...]time.Time{d.Counts.LastUsed, d.Counts.LastSuccess, d.Counts.LastFailure} {
+	for _, t := range [...]time.Time{c.LastUsed, c.LastSuccess, c.LastFailure} {
 		ms := int64(0)
 		if !t.IsZero() {
 			ms = t.UnixMilli()
@@ -82,49 +105,124 @@ func appendCounts(dst []byte, d *gateway.KeyDelta) []byte {
 	return dst
 }
 
-func encodeCounts(data []byte) string { return base64.RawStdEncoding.EncodeToString(data) }
+// appendTally encodes requests: the numbers in the order of tallyColumns, those
+// of the histograms with their places, since most are zero.
+func appendTally(dst []byte, t *gateway.Tally) []byte {
+	for _, n := range tallyParts(t, true) {
+		dst = binary.AppendVarint(dst, *n)
+	}
+	for _, h := range [...]*gateway.Histogram{&t.Duration, &t.FirstByte} {
+		used := 0
+		for _, n := range h {
+			if n != 0 {
+				used++
+			}
+		}
+		dst = append(dst, byte(used))
+		for i, n := range h {
+			if n != 0 {
+				dst = binary.AppendVarint(append(dst, byte(i)), n)
+			}
+		}
+	}
+	return dst
+}
 
 var errJournal = errors.New("the journal of key counts is damaged")
 
-// readCounts decodes what appendCounts wrote and adds it up by key.
-func readCounts(text string, sums map[gateway.KeyID]*gateway.KeyCounts) error {
-	data, err := base64.RawStdEncoding.DecodeString(text)
+// read decodes a row of the journal and adds up what it holds.
+func (s *keySums) read(text string) error {
+	encoded, now := strings.CutPrefix(text, journalForm)
+	data, err := base64.RawStdEncoding.DecodeString(encoded)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errJournal, err)
 	}
-	const idLen = gateway.KeyIDLen / 2
-	for len(data) > 0 {
-		if len(data) < idLen {
-			return errJournal
+	r := journalRow{rest: data}
+	for len(r.rest) > 0 && !r.bad {
+		kind := entryCounts
+		if now {
+			kind = r.byte()
 		}
-		id := gateway.KeyID(hex.EncodeToString(data[:idLen]))
-		data = data[idLen:]
-		var v [6]int64
-		for i := range v {
-			n, size := binary.Varint(data)
-			if size <= 0 {
-				return errJournal
+		id := gateway.KeyID(hex.EncodeToString(r.bytes(keyIDBytes)))
+		switch kind {
+		case entryCounts:
+			if c := r.counts(); !r.bad {
+				s.addCounts(id, &c)
 			}
-			v[i], data = n, data[size:]
+		case entryTally:
+			if t := r.tally(); !r.bad {
+				s.addTally(id, &t)
+			}
+		default:
+			r.bad = true
 		}
-		c := sums[id]
-		if c == nil {
-			c = &gateway.KeyCounts{}
-			sums[id] = c
-		}
-		c.Total += v[0]
-		c.Success += v[1]
-		c.Failure += v[2]
-		c.LastUsed = later(c.LastUsed, v[3])
-		c.LastSuccess = later(c.LastSuccess, v[4])
-		c.LastFailure = later(c.LastFailure, v[5])
+	}
+	if r.bad {
+		return errJournal
 	}
 	return nil
 }
 
-func later(t time.Time, ms int64) time.Time {
-	if u := time.UnixMilli(ms).UTC(); ms != 0 && u.After(t) {
-		return u
+// journalRow is what is left to read of a row; bad once it does not fit.
+type journalRow struct {
+	rest []byte
+	bad  bool
+}
+
+func (r *journalRow) bytes(n int) []byte {
+	if r.bad || len(r.rest) < n {
+		r.bad = true
+		return nil
+	}
+	b := r.rest[:n]
+	r.rest = r.rest[n:]
+	return b
+}
+
+func (r *journalRow) byte() byte {
+	if b := r.bytes(1); len(b) == 1 {
+		return b[0]
+	}
+	return 0
+}
+
+func (r *journalRow) number() int64 {
+	n, size := binary.Varint(r.rest)
+	if r.bad || size <= 0 {
+		r.bad = true
+		return 0
+	}
+	r.rest = r.rest[size:]
+	return n
+}
+
+func (r *journalRow) time() time.Time {
+	ms := r.number()
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+func (r *journalRow) counts() gateway.KeyCounts {
+	return gateway.KeyCounts{
+		Total: r.number(), Success: r.number(), Failure: r.number(),
+		LastUsed: r.time(), LastSuccess: r.time(), LastFailure: r.time(),
+	}
+}
+
+func (r *journalRow) tally() (t gateway.Tally) {
+	for _, n := range tallyParts(&t, true) {
+		*n = r.number()
+	}
+	for _, h := range [...]*gateway.Histogram{&t.Duration, &t.FirstByte} {
+		for range r.byte() {
+			if i := int(r.byte()); i < len(h) {
+				h[i] += r.number()
+			} else {
+				r.bad = true
+			}
+		}
 	}
 	return t
 }
@@ -180,17 +278,13 @@ func partsOf(ctx context.Context, tx *sql.Tx, t tables) (parts []int, err error)
 
 func (s *Store) foldPart(ctx context.Context, t tables, part int) error {
 	return s.write(ctx, "add up the counts of keys", func(inside context.Context, tx *sql.Tx) error {
-		sums := map[gateway.KeyID]*gateway.KeyCounts{}
+		sums := newKeySums()
 		last, err := readPart(inside, tx, t, part, sums)
 		if err != nil || last == 0 {
 			return err
 		}
-		deltas := make([]gateway.KeyDelta, 0, len(sums))
-		for id, c := range sums {
-			deltas = append(deltas, gateway.KeyDelta{Key: id, Counts: *c})
-		}
 		b := batch{ctx: inside, until: ctx, tx: tx, t: t, now: s.now()}
-		b.addUp(deltas)
+		b.addSums(sums)
 		b.run("delete from {p}key_journal where part = ? and id <= ?", func(exec func(args ...any) int64) { exec(part, last) })
 		return b.err
 	})
@@ -198,7 +292,7 @@ func (s *Store) foldPart(ctx context.Context, t tables, part int) error {
 
 // readPart adds up one part of a journal and returns the last row's number, 0
 // if there is none.
-func readPart(ctx context.Context, tx *sql.Tx, t tables, part int, sums map[gateway.KeyID]*gateway.KeyCounts) (last int64, err error) {
+func readPart(ctx context.Context, tx *sql.Tx, t tables, part int, sums *keySums) (last int64, err error) {
 	rows, err := tx.QueryContext(ctx, t.sql("select id, counts from {p}key_journal where part = ? order by id"), part)
 	if err != nil {
 		return 0, err
@@ -209,7 +303,7 @@ func readPart(ctx context.Context, tx *sql.Tx, t tables, part int, sums map[gate
 		if err := rows.Scan(&last, &text); err != nil {
 			return 0, err
 		}
-		if err := readCounts(text, sums); err != nil {
+		if err := sums.read(text); err != nil {
 			return 0, err
 		}
 	}

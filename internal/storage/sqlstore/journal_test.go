@@ -2,11 +2,14 @@ package sqlstore
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
 	"path/filepath"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -126,39 +129,130 @@ func TestJournalFoldIsInterrupted(t *testing.T) {
 	}
 }
 
-func FuzzReadCounts(f *testing.F) {
+// formerRow encodes counts as versions before tallies did.
+func formerRow(t testing.TB, d gateway.Delta) string {
+	t.Helper()
+	var data []byte
+	for i := range d.Keys {
+		id, err := hex.DecodeString(string(d.Keys[i].Key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		data = appendCounts(append(data, id...), &d.Keys[i].Counts)
+	}
+	return base64.RawStdEncoding.EncodeToString(data)
+}
+
+// TestFormerJournal folds what an earlier version left beside what this one wrote.
+func TestFormerJournal(t *testing.T) {
+	s, _, ids := storeOf(t, journalFrom)
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	d := used(ids, now)
+	var same []gateway.KeyDelta // of one part, as in a row
+	for _, k := range d.Keys {
+		if k.Key[0] == ids[0][0] {
+			same = append(same, k)
+		}
+	}
+	part, _ := partOf(ids[0])
+	text := formerRow(t, gateway.Delta{Keys: same})
+	if _, err := s.writer.ExecContext(t.Context(), "insert into ollama_api_key_journal (part, counts) values (?, ?)", part, text); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Apply(t.Context(), []gateway.Delta{d}); err != nil {
+		t.Fatal(err)
+	}
+	got := countsOf(t, s)
+	for i, id := range ids {
+		want := int64(i + 1)
+		if id[0] == ids[0][0] {
+			want *= 2
+		}
+		if got[id].Total != want {
+			t.Errorf("key %d has %d attempts, want %d", i, got[id].Total, want)
+		}
+	}
+	hours, err := s.KeyHours(t.Context(), gateway.Ollama, ids[0], now.Add(-time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantEqual(t, "hours", hours, []gateway.KeyHour{{Hour: now.Truncate(time.Hour), Total: 2, Failure: 2}})
+}
+
+func TestDamagedJournal(t *testing.T) {
+	id := strings.Repeat("A", 10) // seven bytes and a half
+	for _, text := range []string{"%", "2:%", "2:A", "2:AA", "2:Aw" + id + "AAAA", "2:AQ" + id, "AAAA", "3:AAAA", "2:Ag" + id + "AAAAAAAAAAB" + "gAA"} {
+		if err := newKeySums().read(text); !errors.Is(err, errJournal) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func FuzzReadJournal(f *testing.F) {
 	f.Add("")
 	f.Add("AAAAAAAAAAACAgICAgI")
+	f.Add(journalForm)
+	var data []byte
+	id := gateway.IDOfKey("fake-key-of-a-seed")
+	data = appendEntry(data, entryCounts, id, func(dst []byte) []byte {
+		return appendCounts(dst, &gateway.KeyCounts{Total: 3, Success: 1, LastUsed: noon})
+	})
+	data = appendEntry(data, entryTally, id, func(dst []byte) []byte {
+		return appendTally(dst, &gateway.Tally{Attempts: 4, Duration: gateway.Histogram{3: 300, 23: 1}, FirstByte: gateway.Histogram{0: 1}})
+	})
+	f.Add(journalForm + base64.RawStdEncoding.EncodeToString(data))
 	f.Fuzz(func(t *testing.T, text string) {
-		sums := map[gateway.KeyID]*gateway.KeyCounts{}
-		if err := readCounts(text, sums); err != nil {
+		sums := newKeySums()
+		if err := sums.read(text); err != nil {
 			return
 		}
 		// What was read can be written and read again, and is the same.
 		var data []byte
-		for id, c := range sums {
-			data = appendCounts(data, &gateway.KeyDelta{Key: id, Counts: *c})
+		for id, c := range sums.counts {
+			data = appendEntry(data, entryCounts, id, func(dst []byte) []byte { return appendCounts(dst, c) })
 		}
-		again := map[gateway.KeyID]*gateway.KeyCounts{}
-		if err := readCounts(encodeCounts(data), again); err != nil {
+		for id, n := range sums.tallies {
+			data = appendEntry(data, entryTally, id, func(dst []byte) []byte { return appendTally(dst, n) })
+		}
+		again := newKeySums()
+		if err := again.read(journalForm + base64.RawStdEncoding.EncodeToString(data)); err != nil {
 			t.Fatal(err)
 		}
-		if !maps.EqualFunc(sums, again, func(a, b *gateway.KeyCounts) bool { return *a == *b }) {
+		if !reflect.DeepEqual(sums.counts, again.counts) || !reflect.DeepEqual(sums.tallies, again.tallies) {
 			t.Fatalf("read %v, then %v", sums, again)
 		}
 	})
 }
 
+// served makes a delta in which each key served a request.
+func served(ids []gateway.KeyID) gateway.Delta {
+	d := gateway.Delta{Provider: gateway.Ollama}
+	for _, id := range ids {
+		var t gateway.Tally
+		t.Counts = gateway.Counts{Requests: 1, Success: 1, Usage: gateway.Usage{Input: 900, Output: 400}}
+		t.Attempts = 1
+		t.Duration.Observe(time.Second, 1)
+		t.FirstByte.Observe(300*time.Millisecond, 1)
+		d.Tallies = append(d.Tallies, gateway.TallyDelta{Of: gateway.OfKey, Name: string(id), Tally: t})
+	}
+	return d
+}
+
+// BenchmarkFold writes and folds what 20,000 keys did: attempts and requests.
 func BenchmarkFold(b *testing.B) {
 	s, _, ids := storeOf(b, 20_000)
-	d := []gateway.Delta{used(ids, time.Now())}
+	d := []gateway.Delta{used(ids, time.Now()), served(ids)}
+	var writing time.Duration
 	for b.Loop() {
+		begin := time.Now()
 		if err := s.Apply(b.Context(), d); err != nil {
 			b.Fatal(err)
 		}
+		writing += time.Since(begin)
 		if err := s.Fold(b.Context()); err != nil {
 			b.Fatal(err)
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*len(ids)), "us/key")
+	b.ReportMetric(float64(writing.Microseconds())/float64(b.N*len(ids)), "us/key-written")
 }

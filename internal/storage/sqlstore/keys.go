@@ -241,6 +241,8 @@ func (s *Store) DeleteKeys(ctx context.Context, p gateway.ProviderName, ids []ga
 			n, err := execAll(inside, tx, t, []any{id},
 				"delete from {p}key_stats where api_key in (select api_key from {p}keys where key_id = ?)",
 				"delete from {p}key_refusals where key_id = ?",
+				"delete from {p}key_hourly where key_id = ?",
+				"delete from {p}tally_ever where subject = 'key' and name = ?",
 				"delete from {p}keys where key_id = ?")
 			if err != nil {
 				return err

@@ -158,6 +158,9 @@ func (s *Store) DeleteToken(ctx context.Context, hash string) (bool, error) {
 				}
 				deleted += n
 			}
+			if _, err := execAll(ctx, tx, t, []any{hash}, forgetTokenTally); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
@@ -210,6 +213,9 @@ func (s *Store) HashPlainToken(ctx context.Context, tok gateway.Token) error {
 			}
 			_, err = tx.ExecContext(ctx, t.sql("update {p}client_tokens set token = ?, preview = ? where token = ?"), hash, preview, tok.Plain.Reveal())
 			if err != nil {
+				return err
+			}
+			if _, err := execAll(ctx, tx, t, []any{hash}, seedTokenTally); err != nil {
 				return err
 			}
 		}
