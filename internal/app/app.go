@@ -16,6 +16,7 @@ import (
 
 	"ollama-api-pool/internal/background"
 	"ollama-api-pool/internal/config"
+	"ollama-api-pool/internal/dataplane"
 	"ollama-api-pool/internal/dataplane/auth"
 	"ollama-api-pool/internal/dataplane/pool"
 	"ollama-api-pool/internal/dataplane/usage"
@@ -62,6 +63,8 @@ type App struct {
 	pools      map[gateway.ProviderName]*pool.Pool
 	tokens     *auth.Registry
 	ledger     *usage.Ledger
+	trail      *usage.Trail
+	flight     *dataplane.Gauge // requests that run on the data plane
 	writer     *writer
 	roster     *Roster
 	adminToken gateway.Secret
@@ -141,13 +144,26 @@ func (a *App) open(ctx context.Context) (err error) {
 		SampleRate:      a.cfg.StatsSampleRate,
 		ModelSampleRate: a.cfg.ModelStatsSampleRate,
 	})
-	a.writer = &writer{store: a.store, pools: a.pools, ledger: a.ledger}
+	a.trail = usage.NewTrail(usage.TrailOptions{Mode: trailModes[a.cfg.RequestLog]})
+	a.flight = dataplane.NewGauge(time.Now)
+	a.writer = &writer{store: a.store, pools: a.pools, ledger: a.ledger, trail: a.trail}
 	a.roster = &Roster{store: a.store, pools: a.pools, tokens: a.tokens, writer: a.writer, now: time.Now}
 	if err := a.roster.load(ctx); err != nil {
 		return err
 	}
 	debug.FreeOSMemory() // loading needs a multiple of what stays
 	return nil
+}
+
+// trailModes is what REQUEST_LOG means.
+var trailModes = map[config.RequestLogMode]usage.TrailMode{
+	config.LogFailures: usage.TrailFailures, config.LogAll: usage.TrailAll, config.LogOff: usage.TrailOff,
+}
+
+// ended takes note of a request of the data plane.
+func (a *App) ended(x *gateway.Exchange) {
+	a.ledger.Add(x)
+	a.trail.Add(x)
 }
 
 func (a *App) runLoops(ctx context.Context) {

@@ -57,9 +57,9 @@ func TestServerLogLevels(t *testing.T) {
 func TestStarting(t *testing.T) {
 	a := &App{cfg: settings(t, t.TempDir()), log: slog.New(slog.DiscardHandler)}
 	for address, want := range map[string]string{
-		"/v1/chat/completions":    `{"error":{"message":"starting: the pool is being loaded","type":"service_unavailable","code":"service_unavailable","param":null}}`,
-		"/openrouter/v1/messages": `{"type":"error","error":{"type":"overloaded_error","message":"starting: the pool is being loaded"},"request_id":"mine"}`,
-		"/t/sk-fake/api/chat":     `{"error":"starting: the pool is being loaded"}`,
+		"/v1/chat/completions":    `{"error":{"message":"starting: the pool is being loaded","type":"service_unavailable","code":"service_unavailable","param":null,"retryable":true}}`,
+		"/openrouter/v1/messages": `{"type":"error","error":{"type":"overloaded_error","message":"starting: the pool is being loaded","retryable":true},"request_id":"mine"}`,
+		"/t/sk-fake/api/chat":     `{"error":"starting: the pool is being loaded","retryable":true}`,
 		"/admin/stats":            `{"error":{"message":"starting: the pool is being loaded","type":"service_unavailable","code":"service_unavailable","param":null}}`,
 	} {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, address, http.NoBody)

@@ -66,6 +66,7 @@ func (a *App) dataPlane(deps Deps) (http.Handler, error) {
 		only(a.cfg.EnableRateLimit, window.Limit),
 		dataplane.Admit,
 		auth.Require(a.tokens, time.Now, a.cfg.ModelsRequireAuth),
+		dataplane.Attempts,
 		dataplane.Local,
 		models.Serve,
 	)
@@ -75,7 +76,8 @@ func (a *App) dataPlane(deps Deps) (http.Handler, error) {
 		Origins:     a.cfg.CORSAllowedOrigins,
 		TokenInPath: a.cfg.TokenInPath,
 		Now:         time.Now,
-		Done:        a.ledger.Add,
+		Flight:      a.flight,
+		Done:        a.ended,
 		Steps:       httpkit.Entry(steps, httpkit.WriteDataError),
 	}, nil
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,13 +21,15 @@ type writer struct {
 	store  *sqlstore.Store
 	pools  map[gateway.ProviderName]*pool.Pool
 	ledger *usage.Ledger
+	trail  *usage.Trail
 
 	// mu keeps writes to the store and the changes of memory that belong to
 	// them in one order. No request of the data plane waits for it.
 	mu sync.Mutex
 }
 
-// flush writes what is pending. After an error it stays pending.
+// flush writes what is pending, all of it or, after an error, none: then it
+// stays pending.
 func (w *writer) flush(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -45,24 +48,20 @@ func (w *writer) alone(ctx context.Context, change func() error) error {
 }
 
 func (w *writer) flushLocked(ctx context.Context) error {
-	counted := w.ledger.Drain()
-	var deltas []gateway.Delta
-	for _, d := range counted {
-		if !d.Empty() {
-			deltas = append(deltas, d)
-		}
-	}
+	counted, trail := w.ledger.Drain(), w.trail.Drain()
 	learnt := make([]gateway.Delta, 0, len(w.pools))
 	for _, p := range w.pools {
 		if d := p.Drain(); !d.Empty() {
 			learnt = append(learnt, d)
 		}
 	}
-	if len(deltas)+len(learnt) == 0 {
+	all := slices.Concat(counted, trail, learnt)
+	if len(all) == 0 {
 		return nil
 	}
-	if err := w.store.Apply(ctx, append(deltas, learnt...)); err != nil {
-		w.ledger.Restore(deltas)
+	if err := w.store.Apply(ctx, all); err != nil {
+		w.ledger.Restore(counted)
+		w.trail.Restore(trail)
 		for _, d := range learnt {
 			w.pools[d.Provider].Restore(d)
 		}

@@ -19,8 +19,9 @@ type Surface struct {
 	Origins     []string // allowed by CORS; none: every origin
 	TokenInPath bool
 	Now         func() time.Time
-	Done        func(*gateway.Record) // gets the record of every request that ended
-	Steps       http.Handler          // the chain
+	Flight      *Gauge                  // counts the requests that run; nil: nobody asks
+	Done        func(*gateway.Exchange) // gets the exchange of every request that ended; it must keep no reference
+	Steps       http.Handler            // the chain
 }
 
 // ServeHTTP answers one request.
@@ -31,6 +32,9 @@ func (s *Surface) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	x := &gateway.Exchange{ClientIP: s.Clients.IP(r)}
+	if agent := r.Header["User-Agent"]; len(agent) > 0 {
+		x.Agent = agent[0]
+	}
 	x.Record.StartedAt = s.Now()
 	x.Path, x.PathToken, x.Route, x.Refusal = s.Routes.Resolve(r.Method, r.URL.EscapedPath())
 	x.Path = strike(x.Path)
@@ -41,9 +45,12 @@ func (s *Surface) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	x.Record.Provider = x.Route.Provider
+	s.Flight.begin(x.Record.Provider, x.Record.StartedAt)
 	defer func() {
-		x.Record.Duration = s.Now().Sub(x.Record.StartedAt)
-		s.Done(&x.Record)
+		now := s.Now()
+		x.Record.Duration = now.Sub(x.Record.StartedAt)
+		s.Flight.end(x.Record.Provider, now)
+		s.Done(x)
 	}()
 	s.Steps.ServeHTTP(w, r.WithContext(gateway.WithExchange(r.Context(), x)))
 }
@@ -58,16 +65,31 @@ func Admit(next httpkit.Handler) httpkit.Handler {
 	}
 }
 
-// Count is the step that keeps the status of errors made here in the record. A
-// client that has gone sees none.
+// Count is the step that keeps the status and the words of errors made here in
+// the record. A client that has gone sees none.
 func Count(next httpkit.Handler) httpkit.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		err := next(w, r)
 		x := gateway.ExchangeFrom(r.Context())
-		if err != nil && x.Record.Status == 0 && x.Record.End != gateway.EndClientClosed {
-			x.Record.Status = httpkit.ErrorStatus(gateway.AsError(err).Kind)
+		if err == nil || x.Record.End == gateway.EndClientClosed {
+			return err
+		}
+		e := gateway.AsError(err)
+		x.Record.Error = e.Message
+		if x.Record.Status == 0 {
+			x.Record.Status = httpkit.ErrorStatus(e.Kind)
 		}
 		return err
+	}
+}
+
+// Attempts is the step behind auth from which on every answer tells in
+// X-Pool-Attempts how many attempts were made upstream: none unless a step below
+// says another number.
+func Attempts(next httpkit.Handler) httpkit.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		httpkit.SetAttempts(w.Header(), 0)
+		return next(w, r)
 	}
 }
 
@@ -90,7 +112,7 @@ func Local(next httpkit.Handler) httpkit.Handler {
 // Header values that never change, shared by all answers.
 var (
 	anyOrigin = []string{"*"}
-	exposed   = []string{"X-Request-Id, X-Upstream-Request-Id, X-Cache, Retry-After"}
+	exposed   = []string{"X-Request-Id, X-Upstream-Request-Id, X-Cache, X-Pool-Attempts, Retry-After"}
 	varies    = []string{"Origin"}
 )
 

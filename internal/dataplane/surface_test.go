@@ -26,7 +26,7 @@ func visit(t *testing.T, s *Surface, r *http.Request, h httpkit.Handler) (*httpt
 	s.Routes, s.Clients, s.Now = NewRoutes(), httpkit.NewClients(nil), time.Now
 	s.Steps = httpkit.Entry(steps, httpkit.WriteDataError)
 	finished := 0
-	s.Done = func(*gateway.Record) { finished++ }
+	s.Done = func(*gateway.Exchange) { finished++ }
 	w := httptest.NewRecorder()
 	func() {
 		defer func() { _ = recover() }()

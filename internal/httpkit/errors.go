@@ -14,26 +14,27 @@ type face struct {
 	word      string // OpenAI's type, and code unless adminCode says another
 	anthropic string // Anthropic's type
 	adminCode string // code on the admin API, "" for word
+	retry     bool   // trying again can help, unless the error is Final
 }
 
 // faces is the one mapping from what went wrong to what a client sees.
 // Anthropic's words are those of its API's error reference.
 var faces = [...]face{
-	gateway.KindInternal:         {http.StatusInternalServerError, "internal_error", "api_error", ""},
-	gateway.KindInvalid:          {http.StatusBadRequest, "invalid_request_error", "invalid_request_error", ""},
-	gateway.KindUnauthorized:     {http.StatusUnauthorized, "authentication_error", "authentication_error", ""},
-	gateway.KindForbidden:        {http.StatusForbidden, "permission_error", "permission_error", ""},
-	gateway.KindNotFound:         {http.StatusNotFound, "invalid_request_error", "not_found_error", "not_found"},
-	gateway.KindMethod:           {http.StatusMethodNotAllowed, "invalid_request_error", "invalid_request_error", ""},
-	gateway.KindConflict:         {http.StatusConflict, "invalid_request_error", "invalid_request_error", "conflict"},
-	gateway.KindTooLarge:         {http.StatusRequestEntityTooLarge, "invalid_request_error", "request_too_large", ""},
-	gateway.KindMediaType:        {http.StatusUnsupportedMediaType, "invalid_request_error", "invalid_request_error", ""},
-	gateway.KindRateLimited:      {http.StatusTooManyRequests, "rate_limit_error", "rate_limit_error", ""},
-	gateway.KindNoKey:            {http.StatusServiceUnavailable, "no_available_keys", "overloaded_error", ""},
-	gateway.KindProviderDisabled: {http.StatusServiceUnavailable, "provider_disabled", "overloaded_error", ""},
-	gateway.KindUpstream:         {http.StatusBadGateway, "upstream_error", "api_error", ""},
-	gateway.KindUpstreamTimeout:  {http.StatusGatewayTimeout, "upstream_timeout", "api_error", ""},
-	gateway.KindUnavailable:      {http.StatusServiceUnavailable, "service_unavailable", "overloaded_error", ""},
+	gateway.KindInternal:         {http.StatusInternalServerError, "internal_error", "api_error", "", true},
+	gateway.KindInvalid:          {http.StatusBadRequest, "invalid_request_error", "invalid_request_error", "", false},
+	gateway.KindUnauthorized:     {http.StatusUnauthorized, "authentication_error", "authentication_error", "", false},
+	gateway.KindForbidden:        {http.StatusForbidden, "permission_error", "permission_error", "", false},
+	gateway.KindNotFound:         {http.StatusNotFound, "invalid_request_error", "not_found_error", "not_found", false},
+	gateway.KindMethod:           {http.StatusMethodNotAllowed, "invalid_request_error", "invalid_request_error", "", false},
+	gateway.KindConflict:         {http.StatusConflict, "invalid_request_error", "invalid_request_error", "conflict", false},
+	gateway.KindTooLarge:         {http.StatusRequestEntityTooLarge, "invalid_request_error", "request_too_large", "", false},
+	gateway.KindMediaType:        {http.StatusUnsupportedMediaType, "invalid_request_error", "invalid_request_error", "", false},
+	gateway.KindRateLimited:      {http.StatusTooManyRequests, "rate_limit_error", "rate_limit_error", "", true},
+	gateway.KindNoKey:            {http.StatusServiceUnavailable, "no_available_keys", "overloaded_error", "", true},
+	gateway.KindProviderDisabled: {http.StatusServiceUnavailable, "provider_disabled", "overloaded_error", "", false},
+	gateway.KindUpstream:         {http.StatusBadGateway, "upstream_error", "api_error", "", true},
+	gateway.KindUpstreamTimeout:  {http.StatusGatewayTimeout, "upstream_timeout", "api_error", "", true},
+	gateway.KindUnavailable:      {http.StatusServiceUnavailable, "service_unavailable", "overloaded_error", "", true},
 }
 
 func faceOf(k gateway.Kind) face {
@@ -60,7 +61,17 @@ func ErrorType(form gateway.Dialect, k gateway.Kind) string {
 }
 
 type openAIError struct {
+	Error openAIAnswer `json:"error"`
+}
+
+// adminError is OpenAI's form without what only the data plane tells.
+type adminError struct {
 	Error openAIDetail `json:"error"`
+}
+
+type openAIAnswer struct {
+	openAIDetail
+	Retryable bool `json:"retryable"`
 }
 
 type openAIDetail struct {
@@ -77,12 +88,18 @@ type anthropicError struct {
 }
 
 type anthropicDetail struct {
-	Type    string `json:"type"`
-	Message string `json:"message"`
+	Type      string `json:"type"`
+	Message   string `json:"message"`
+	Retryable bool   `json:"retryable"`
 }
 
+// ollamaError is the native form. Of a 401 the ollama command shows nothing but
+// the status, which its client library reads off the body (AuthorizationError in
+// api/types.go of ollama/ollama); elsewhere that field would precede the error.
 type ollamaError struct {
-	Error string `json:"error"`
+	Error     string `json:"error"`
+	Status    string `json:"status,omitempty"`
+	Retryable bool   `json:"retryable"`
 }
 
 // errorBody is an error in a dialect's form, ready to be encoded.
@@ -91,13 +108,21 @@ func errorBody(form gateway.Dialect, e *gateway.Error, requestID string) any {
 	word := ErrorType(form, e.Kind)
 	switch form {
 	case gateway.DialectAnthropic:
-		return anthropicError{"error", anthropicDetail{word, message}, requestID}
+		return anthropicError{"error", anthropicDetail{word, message, Retryable(e)}, requestID}
 	case gateway.DialectOllama:
-		return ollamaError{message}
+		body := ollamaError{Error: message, Retryable: Retryable(e)}
+		if e.Kind == gateway.KindUnauthorized {
+			body.Status = message
+		}
+		return body
 	default:
-		return openAIError{openAIDetail{Message: message, Type: word, Code: word}}
+		return openAIError{openAIAnswer{openAIDetail{Message: message, Type: word, Code: word}, Retryable(e)}}
 	}
 }
+
+// Retryable reports whether the same request may succeed later without
+// anybody's doing, as errors of the data plane tell in the field "retryable".
+func Retryable(e *gateway.Error) bool { return faceOf(e.Kind).retry && !e.Final }
 
 // safeMessage is what the client may read: of an internal error the request's
 // id only, by which its cause is found in the log.
@@ -120,11 +145,15 @@ func WriteError(w http.ResponseWriter, form gateway.Dialect, e *gateway.Error, r
 }
 
 // WriteDataError answers in the dialect of the exchange's route, or in
-// OpenAI's where there is no exchange.
+// OpenAI's where there is no exchange. Where the answer tells how many attempts
+// there were, it tells the number in the exchange.
 func WriteDataError(w http.ResponseWriter, r *http.Request, e *gateway.Error, requestID string) {
 	form := gateway.DialectOpenAI
 	if x := gateway.ExchangeFrom(r.Context()); x != nil {
 		form = x.Route.Dialect
+		if h := w.Header(); len(h[attemptsHeader]) > 0 {
+			SetAttempts(h, len(x.Record.Attempts))
+		}
 	}
 	WriteError(w, form, e, requestID)
 }
@@ -136,7 +165,7 @@ func WriteAdminError(w http.ResponseWriter, _ *http.Request, e *gateway.Error, r
 	if code == "" {
 		code = word
 	}
-	writeError(w, e, requestID, openAIError{openAIDetail{Message: safeMessage(e, requestID), Type: word, Code: code}})
+	writeError(w, e, requestID, adminError{openAIDetail{Message: safeMessage(e, requestID), Type: word, Code: code}})
 }
 
 func writeError(w http.ResponseWriter, e *gateway.Error, requestID string, body any) {

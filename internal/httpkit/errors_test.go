@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,26 +19,32 @@ func TestErrorForms(t *testing.T) {
 		status            int
 		openAI, anthropic string
 		admin             string // code
+		retry             bool
 	}{
-		{gateway.KindInvalid, 400, "invalid_request_error", "invalid_request_error", "invalid_request_error"},
-		{gateway.KindUnauthorized, 401, "authentication_error", "authentication_error", "authentication_error"},
-		{gateway.KindForbidden, 403, "permission_error", "permission_error", "permission_error"},
-		{gateway.KindNotFound, 404, "invalid_request_error", "not_found_error", "not_found"},
-		{gateway.KindMethod, 405, "invalid_request_error", "invalid_request_error", "invalid_request_error"},
-		{gateway.KindConflict, 409, "invalid_request_error", "invalid_request_error", "conflict"},
-		{gateway.KindTooLarge, 413, "invalid_request_error", "request_too_large", "invalid_request_error"},
-		{gateway.KindMediaType, 415, "invalid_request_error", "invalid_request_error", "invalid_request_error"},
-		{gateway.KindRateLimited, 429, "rate_limit_error", "rate_limit_error", "rate_limit_error"},
-		{gateway.KindNoKey, 503, "no_available_keys", "overloaded_error", "no_available_keys"},
-		{gateway.KindProviderDisabled, 503, "provider_disabled", "overloaded_error", "provider_disabled"},
-		{gateway.KindUpstream, 502, "upstream_error", "api_error", "upstream_error"},
-		{gateway.KindUpstreamTimeout, 504, "upstream_timeout", "api_error", "upstream_timeout"},
-		{gateway.KindUnavailable, 503, "service_unavailable", "overloaded_error", "service_unavailable"},
+		{gateway.KindInvalid, 400, "invalid_request_error", "invalid_request_error", "invalid_request_error", false},
+		{gateway.KindUnauthorized, 401, "authentication_error", "authentication_error", "authentication_error", false},
+		{gateway.KindForbidden, 403, "permission_error", "permission_error", "permission_error", false},
+		{gateway.KindNotFound, 404, "invalid_request_error", "not_found_error", "not_found", false},
+		{gateway.KindMethod, 405, "invalid_request_error", "invalid_request_error", "invalid_request_error", false},
+		{gateway.KindConflict, 409, "invalid_request_error", "invalid_request_error", "conflict", false},
+		{gateway.KindTooLarge, 413, "invalid_request_error", "request_too_large", "invalid_request_error", false},
+		{gateway.KindMediaType, 415, "invalid_request_error", "invalid_request_error", "invalid_request_error", false},
+		{gateway.KindRateLimited, 429, "rate_limit_error", "rate_limit_error", "rate_limit_error", true},
+		{gateway.KindNoKey, 503, "no_available_keys", "overloaded_error", "no_available_keys", true},
+		{gateway.KindProviderDisabled, 503, "provider_disabled", "overloaded_error", "provider_disabled", false},
+		{gateway.KindUpstream, 502, "upstream_error", "api_error", "upstream_error", true},
+		{gateway.KindUpstreamTimeout, 504, "upstream_timeout", "api_error", "upstream_timeout", true},
+		{gateway.KindUnavailable, 503, "service_unavailable", "overloaded_error", "service_unavailable", true},
 	} {
 		e := gateway.Errorf(tt.kind, `say <"it">`)
-		openAI := `{"error":{"message":"say <\"it\">","type":"` + tt.openAI + `","code":"` + tt.openAI + `","param":null}}`
+		retry := `,"retryable":` + strconv.FormatBool(tt.retry)
+		openAI := `{"error":{"message":"say <\"it\">","type":"` + tt.openAI + `","code":"` + tt.openAI + `","param":null` + retry + `}}`
 		admin := `{"error":{"message":"say <\"it\">","type":"` + tt.openAI + `","code":"` + tt.admin + `","param":null}}`
-		anthropic := `{"type":"error","error":{"type":"` + tt.anthropic + `","message":"say <\"it\">"},"request_id":"r1"}`
+		anthropic := `{"type":"error","error":{"type":"` + tt.anthropic + `","message":"say <\"it\">"` + retry + `},"request_id":"r1"}`
+		native := `{"error":"say <\"it\">"` + retry + `}`
+		if tt.status == http.StatusUnauthorized {
+			native = `{"error":"say <\"it\">","status":"say <\"it\">"` + retry + `}`
+		}
 		for name, want := range map[string]struct {
 			write func(http.ResponseWriter)
 			body  string
@@ -45,7 +52,7 @@ func TestErrorForms(t *testing.T) {
 			"OpenAI":    {func(w http.ResponseWriter) { WriteError(w, gateway.DialectOpenAI, e, "r1") }, openAI},
 			"responses": {func(w http.ResponseWriter) { WriteError(w, gateway.DialectResponses, e, "r1") }, openAI},
 			"Anthropic": {func(w http.ResponseWriter) { WriteError(w, gateway.DialectAnthropic, e, "r1") }, anthropic},
-			"Ollama":    {func(w http.ResponseWriter) { WriteError(w, gateway.DialectOllama, e, "r1") }, `{"error":"say <\"it\">"}`},
+			"Ollama":    {func(w http.ResponseWriter) { WriteError(w, gateway.DialectOllama, e, "r1") }, native},
 			"admin":     {func(w http.ResponseWriter) { WriteAdminError(w, nil, e, "r1") }, admin},
 		} {
 			w := httptest.NewRecorder()
@@ -63,19 +70,19 @@ func TestErrorForms(t *testing.T) {
 func TestInternalErrorsAreHidden(t *testing.T) {
 	e := &gateway.Error{Kind: gateway.KindInternal, Message: "dial db as root", Cause: errors.New("secret")}
 	for form, want := range map[gateway.Dialect]string{
-		gateway.DialectOpenAI:    `{"error":{"message":"internal error, request id r1","type":"internal_error","code":"internal_error","param":null}}`,
-		gateway.DialectAnthropic: `{"type":"error","error":{"type":"api_error","message":"internal error, request id r1"},"request_id":"r1"}`,
-		gateway.DialectOllama:    `{"error":"internal error, request id r1"}`,
+		gateway.DialectOpenAI:    `{"error":{"message":"internal error, request id r1","type":"internal_error","code":"internal_error","param":null,"retryable":true}}`,
+		gateway.DialectAnthropic: `{"type":"error","error":{"type":"api_error","message":"internal error, request id r1","retryable":true},"request_id":"r1"}`,
+		gateway.DialectOllama:    `{"error":"internal error, request id r1","retryable":true}`,
 	} {
 		if got := worded(form, e, "r1"); got != want {
 			t.Errorf("%s", got)
 		}
 	}
-	if got := worded(gateway.DialectOllama, e, ""); got != `{"error":"internal error"}` {
+	if got := worded(gateway.DialectOllama, e, ""); got != `{"error":"internal error","retryable":true}` {
 		t.Errorf("%s", got)
 	}
 	unknown := gateway.Errorf(gateway.Kind(200), "who knows")
-	if got := worded(gateway.DialectOllama, unknown, ""); got != `{"error":"internal error"}` || ErrorStatus(unknown.Kind) != 500 {
+	if got := worded(gateway.DialectOllama, unknown, ""); got != `{"error":"internal error","retryable":true}` || ErrorStatus(unknown.Kind) != 500 {
 		t.Errorf("%s", got)
 	}
 }
@@ -119,14 +126,66 @@ func TestWriteDataError(t *testing.T) {
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil)
 	w := httptest.NewRecorder()
 	WriteDataError(w, r, e, "r1")
-	if got := w.Body.String(); got != `{"error":{"message":"no","type":"invalid_request_error","code":"invalid_request_error","param":null}}`+"\n" {
+	if got := w.Body.String(); got != `{"error":{"message":"no","type":"invalid_request_error","code":"invalid_request_error","param":null,"retryable":false}}`+"\n" {
 		t.Errorf("without an exchange: %s", got)
 	}
 	x := &gateway.Exchange{Route: gateway.Route{Dialect: gateway.DialectOllama}}
 	w = httptest.NewRecorder()
 	WriteDataError(w, r.WithContext(gateway.WithExchange(r.Context(), x)), e, "r1")
-	if got := w.Body.String(); got != `{"error":"no"}`+"\n" {
+	if got := w.Body.String(); got != `{"error":"no","retryable":false}`+"\n" {
 		t.Errorf("native: %s", got)
+	}
+}
+
+// An error that no waiting mends says so, whatever its kind.
+func TestFinalErrors(t *testing.T) {
+	for kind := range gateway.KindUnavailable + 1 {
+		e := gateway.Errorf(kind, "add keys")
+		e.Final = true
+		for _, form := range []gateway.Dialect{gateway.DialectOpenAI, gateway.DialectAnthropic, gateway.DialectOllama} {
+			if got := worded(form, e, "r1"); !strings.Contains(got, `"retryable":false`) {
+				t.Errorf("%d: %s", kind, got)
+			}
+		}
+	}
+}
+
+// The native form tells the ollama command of a 401 what its client library
+// decodes (api/types.go and checkError in api/client.go of ollama/ollama); the
+// older libraries read the field error.
+func TestOllamaReadsWhyItIsRefused(t *testing.T) {
+	body := []byte(worded(gateway.DialectOllama, gateway.Errorf(gateway.KindUnauthorized, "the token is not valid"), "r1"))
+	var refused struct {
+		StatusCode int
+		Status     string
+		SigninURL  string `json:"signin_url"`
+	}
+	var older struct {
+		ErrorMessage string `json:"error"`
+	}
+	if err := json.Unmarshal(body, &refused); err != nil || refused.Status != "the token is not valid" || refused.StatusCode != 0 || refused.SigninURL != "" {
+		t.Errorf("%s is read as %+v: %v", body, refused, err)
+	}
+	if err := json.Unmarshal(body, &older); err != nil || older.ErrorMessage != "the token is not valid" {
+		t.Errorf("%s is read as %+v: %v", body, older, err)
+	}
+}
+
+// Whoever was told a number of attempts is told the last one.
+func TestErrorTellsAttempts(t *testing.T) {
+	for n, want := range map[int]string{0: "0", 3: "3", 16: "16", 40: "40"} {
+		x := &gateway.Exchange{Record: gateway.Record{Attempts: make([]gateway.Attempt, n)}}
+		r := httptest.NewRequestWithContext(gateway.WithExchange(t.Context(), x), http.MethodPost, "/", nil)
+		e := gateway.Errorf(gateway.KindNoKey, "no")
+		w := httptest.NewRecorder()
+		if WriteDataError(w, r, e, "r1"); w.Header().Get("X-Pool-Attempts") != "" {
+			t.Errorf("before auth: %q", w.Header())
+		}
+		w = httptest.NewRecorder()
+		SetAttempts(w.Header(), 0)
+		if WriteDataError(w, r, e, "r1"); w.Header().Get("X-Pool-Attempts") != want {
+			t.Errorf("%q, want %s", w.Header().Get("X-Pool-Attempts"), want)
+		}
 	}
 }
 

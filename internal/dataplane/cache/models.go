@@ -94,6 +94,7 @@ func (m *Models) answer(w http.ResponseWriter, r *http.Request, x *gateway.Excha
 	x.Route.Path = listPath(x)
 	p, how, err := m.page(w, r, x, next)
 	x.Record.Status = 0 // what was asked upstream is not yet what the client sees
+	httpkit.SetAttempts(w.Header(), len(x.Record.Attempts))
 	if how != "" {
 		m.note(w, x, how)
 	}
@@ -242,7 +243,7 @@ func ask(w http.ResponseWriter, r *http.Request, next httpkit.Handler, query str
 	case err != nil:
 		return nil, err
 	}
-	for _, name := range [...]string{upstreamRequestID, "Age", "Date", "Set-Cookie", "X-Cache"} {
+	for _, name := range [...]string{upstreamRequestID, "Age", "Date", "Set-Cookie", "X-Cache", "X-Pool-Attempts"} {
 		delete(rec.header, name)
 	}
 	return &page{status: rec.status, header: rec.header, body: rec.body.Bytes()}, nil

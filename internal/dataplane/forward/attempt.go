@@ -40,6 +40,7 @@ type job struct {
 // first bytes have been read, or an error instead.
 type answer struct {
 	lease   pool.Lease
+	number  int // of the attempt, from 1
 	watch   *watch
 	resp    *http.Response // nil: none came
 	first   []byte         // the first bytes of the body
@@ -155,7 +156,7 @@ func isTimeout(err error) bool {
 // the answer is a good one, the lease is released.
 func (j *job) attempt(a *answer, lease pool.Lease, to *relay) {
 	began := j.f.opts.Now()
-	*a = answer{lease: lease, watch: newWatch(j.body.context(j.client), to.unblock)}
+	*a = answer{lease: lease, number: len(j.x.Record.Attempts) + 1, watch: newWatch(j.body.context(j.client), to.unblock)}
 	// The transport has a limit of its own, which begins when it has sent the
 	// request: an upstream may also not take it.
 	a.watch.start(j.f.opts.HeaderTimeout)
@@ -165,6 +166,7 @@ func (j *job) attempt(a *answer, lease pool.Lease, to *relay) {
 		j.fault(a, err)
 	} else {
 		a.resp, status = resp, resp.StatusCode
+		j.x.UpstreamRequestID = provider.RequestIDOf(resp.Header)
 		switch {
 		case status < 200:
 			j.fault(a, fmt.Errorf("status %d is no answer", status))
@@ -181,7 +183,8 @@ func (j *job) attempt(a *answer, lease pool.Lease, to *relay) {
 		a.lease.Release(&a.verdict, now)
 	}
 	j.x.Record.Attempts = append(j.x.Record.Attempts, gateway.Attempt{
-		Key: lease.Key(), Status: status, Verdict: a.verdict, Duration: now.Sub(began),
+		Key: lease.Key(), Status: status, Verdict: a.verdict,
+		Began: began.Sub(j.x.Record.StartedAt), Duration: now.Sub(began),
 	})
 }
 

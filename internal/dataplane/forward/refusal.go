@@ -19,6 +19,7 @@ func (j *job) noKey(err error) error {
 	out := &gateway.Error{Kind: gateway.KindNoKey, RetryAfter: e.RetryAfter}
 	switch e.Reason {
 	case pool.Empty:
+		out.Final = true
 		out.Message = fmt.Sprintf("the %s pool has no keys: add some with POST /admin/api-keys, or with `ollama-api-pool keys import FILE`", name)
 		if name != gateway.Ollama {
 			out.Message = fmt.Sprintf("the %s pool has no keys: add some with POST /admin/api-keys?provider=%s, or with `ollama-api-pool keys import --provider %s FILE`", name, name, name)
@@ -28,6 +29,7 @@ func (j *job) noKey(err error) error {
 		out.Message = fmt.Sprintf("every %s key is out of quota; the first returns in %s", name, span(e.RetryAfter))
 	case pool.NoneForPlan:
 		out.Message = fmt.Sprintf("no usable %s key may use this model: their plans lack it", name)
+		out.Final = e.RetryAfter == 0
 	case pool.BreakerOpen:
 		out.Message = fmt.Sprintf("%s is not answering; it is tried again every second", name)
 		if e.Refusal != "" {
@@ -35,6 +37,7 @@ func (j *job) noKey(err error) error {
 		}
 	default:
 		out.Message = fmt.Sprintf("no %s key is usable now", name)
+		out.Final = e.RetryAfter == 0 // none returns by itself
 		if e.RetryAfter > 0 {
 			out.Message += "; the first returns in " + span(e.RetryAfter)
 		}
@@ -49,7 +52,7 @@ func (j *job) refused(kind gateway.Kind, message string, v *gateway.Verdict) err
 		wait = time.Second
 	}
 	return &gateway.Error{
-		Kind: kind, RetryAfter: wait,
+		Kind: kind, RetryAfter: wait, Final: wait == 0,
 		Message: fmt.Sprintf("%s (last: %s)", message, v.Reason),
 	}
 }

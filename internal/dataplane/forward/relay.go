@@ -11,6 +11,7 @@ import (
 	"ollama-api-pool/internal/dataplane/provider"
 	"ollama-api-pool/internal/dataplane/usage"
 	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/httpkit"
 )
 
 // Sizes of the buffers that answers pass through. An event is small, and there
@@ -131,7 +132,8 @@ func (t *relay) writeHead(a *answer) {
 	case a.done && a.resp.ContentLength < 0:
 		h["Content-Length"] = []string{strconv.Itoa(len(a.first))}
 	}
-	t.x.Record.Status = a.resp.StatusCode
+	httpkit.SetAttempts(h, a.number) // there will be no other
+	t.x.Record.Status, t.x.Record.Stream = a.resp.StatusCode, a.stream
 	t.x.Record.FirstByte = t.now().Sub(t.x.Record.StartedAt)
 	t.w.WriteHeader(a.resp.StatusCode)
 }
@@ -297,7 +299,7 @@ func breakEvent(d gateway.Dialect, tail [2]byte, wrote int64, message string) []
 		if wrote > 0 && tail[1] != '\n' {
 			b = append(b, '\n')
 		}
-		return append(append(append(b, `{"error":`...), m...), "}\n"...)
+		return append(append(append(b, `{"error":`...), m...), ",\"retryable\":true}\n"...)
 	}
 	switch {
 	case wrote == 0 || tail == [2]byte{'\n', '\n'}:
@@ -309,14 +311,14 @@ func breakEvent(d gateway.Dialect, tail [2]byte, wrote int64, message string) []
 	switch d {
 	case gateway.DialectAnthropic:
 		b = append(b, "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":"...)
-		b = append(append(b, m...), "}}"...)
+		b = append(append(b, m...), `,"retryable":true}}`...)
 	case gateway.DialectResponses:
 		b = append(b, "event: error\ndata: {\"type\":\"error\",\"code\":\"upstream_error\",\"param\":null,\"message\":"...)
 		b = append(append(b, m...), ",\"error\":{\"type\":\"upstream_error\",\"code\":\"upstream_error\",\"param\":null,\"message\":"...)
-		b = append(append(b, m...), "}}"...)
+		b = append(append(b, m...), `,"retryable":true}}`...)
 	default:
 		b = append(b, "data: {\"error\":{\"type\":\"upstream_error\",\"code\":\"upstream_error\",\"param\":null,\"message\":"...)
-		b = append(append(b, m...), "}}"...)
+		b = append(append(b, m...), `,"retryable":true}}`...)
 	}
 	return append(b, "\n\n"...)
 }

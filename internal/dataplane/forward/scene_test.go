@@ -88,6 +88,7 @@ type scene struct {
 	transport *http.Transport
 	server    *http.Server
 	records   chan gateway.Record
+	ended     func(*gateway.Exchange) // gets each exchange too; nil: nobody
 	running   atomic.Int32
 
 	mu       sync.Mutex // guards what follows
@@ -165,7 +166,7 @@ func (s *scene) build(set *setting) {
 	models := cache.NewModels(set.ttl, set.opts.Now)
 	steps := httpkit.Chain(s.forwarder.Serve,
 		httpkit.Identify, httpkit.AccessLog(log), httpkit.Recover(log), dataplane.Count, dataplane.Admit,
-		auth.Require(registry, set.opts.Now, false), dataplane.Local, models.Serve,
+		auth.Require(registry, set.opts.Now, false), dataplane.Attempts, dataplane.Local, models.Serve,
 	)
 	entry := httpkit.Entry(steps, httpkit.WriteDataError)
 	s.handler = &dataplane.Surface{
@@ -178,11 +179,14 @@ func (s *scene) build(set *setting) {
 	}
 }
 
-func (s *scene) note(r *gateway.Record) {
+func (s *scene) note(x *gateway.Exchange) {
 	s.mu.Lock()
-	s.attempts += len(r.Attempts)
+	s.attempts += len(x.Record.Attempts)
 	s.mu.Unlock()
-	s.records <- *r
+	if s.ended != nil {
+		s.ended(x)
+	}
+	s.records <- x.Record
 }
 
 func (s *scene) listen() {

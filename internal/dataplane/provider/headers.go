@@ -71,6 +71,15 @@ func CopyResponseHeaders(dst, src http.Header) {
 	}
 }
 
+// RequestIDOf is what the upstream that sent a header calls its answer, "" where
+// it does not say.
+func RequestIDOf(h http.Header) string {
+	if v := h[requestID]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
 // isHopByHop knows the headers that concern one connection only (RFC 9110,
 // section 7.6.1, and what older agents send).
 func isHopByHop(name string) bool {

@@ -100,17 +100,19 @@ func BenchmarkAnswer(b *testing.B) {
 	}
 }
 
-// BenchmarkLedger adds requests for one of ten models and of a hundred tokens.
+// BenchmarkLedger adds requests for one of ten models, with a hundred tokens
+// and two hundred keys.
 func BenchmarkLedger(b *testing.B) {
-	var records [1000]*gateway.Record
-	for i := range records {
-		records[i] = done("model-"+strconv.Itoa(i%10), gateway.HashToken(gateway.Secret("sk-"+strconv.Itoa(i%100))))
+	var exchanges [1000]*gateway.Exchange
+	for i := range exchanges {
+		x := done("model-"+strconv.Itoa(i%10), gateway.HashToken(gateway.Secret("sk-"+strconv.Itoa(i%100))))
+		exchanges[i] = tried(x, gateway.IDOfKey(gateway.Secret("fake-key-"+strconv.Itoa(i%200))))
 	}
 	b.Run("one", func(b *testing.B) {
 		l := NewLedger(whole())
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
-			l.Add(records[i%len(records)])
+			l.Add(exchanges[i%len(exchanges)])
 		}
 	})
 	b.Run("parallel", func(b *testing.B) {
@@ -118,7 +120,7 @@ func BenchmarkLedger(b *testing.B) {
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
 			for i := 0; pb.Next(); i++ {
-				l.Add(records[i%len(records)])
+				l.Add(exchanges[i%len(exchanges)])
 			}
 		})
 	})
