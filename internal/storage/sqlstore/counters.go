@@ -11,8 +11,9 @@ import (
 )
 
 // Apply writes down what happened, in one transaction: counts are added to
-// those that are stored, states and refusals replace them. A refusal whose time
-// is over is deleted. Keys and tokens that are not there any more are skipped.
+// those that are stored, states and refusals replace them, the request log and
+// the keys' events are added to. A refusal whose time is over is deleted. Keys
+// and tokens that are not there any more are skipped.
 func (s *Store) Apply(ctx context.Context, deltas []gateway.Delta) error {
 	nothing := true
 	for i := range deltas {
@@ -35,6 +36,8 @@ func (s *Store) Apply(ctx context.Context, deltas []gateway.Delta) error {
 			journalled = b.keys(&deltas[i]) || journalled
 			b.refusals(deltas[i].Refusals)
 			b.tallies(deltas[i].Tallies)
+			b.log(deltas[i].Log)
+			b.events(deltas[i].Events)
 			if b.err != nil {
 				return b.err
 			}
@@ -57,6 +60,7 @@ type batch struct {
 	t     tables
 	now   time.Time
 	err   error
+	stmts map[string]*sql.Stmt // prepared already, by text; the transaction's end closes them
 }
 
 // run executes one statement for each list of values that the loop gives to
@@ -65,12 +69,7 @@ func (b *batch) run(text string, loop func(exec func(args ...any) int64)) {
 	if b.err != nil {
 		return
 	}
-	stmt, err := b.tx.PrepareContext(b.ctx, b.t.sql(text))
-	if err != nil {
-		b.err = err
-		return
-	}
-	defer func() { _ = stmt.Close() }()
+	stmt := b.prepare(text)
 	loop(func(args ...any) int64 {
 		if b.err == nil {
 			b.err = b.until.Err()
@@ -87,6 +86,23 @@ func (b *batch) run(text string, loop func(exec func(args ...any) int64)) {
 		b.err = err
 		return n
 	})
+}
+
+// prepare prepares a statement, or gives that which is prepared already.
+func (b *batch) prepare(text string) *sql.Stmt {
+	if stmt := b.stmts[text]; stmt != nil {
+		return stmt
+	}
+	stmt, err := b.tx.PrepareContext(b.ctx, b.t.sql(text))
+	if err != nil {
+		b.err = err
+		return nil
+	}
+	if b.stmts == nil {
+		b.stmts = map[string]*sql.Stmt{}
+	}
+	b.stmts[text] = stmt
+	return stmt
 }
 
 // requests counts clients' requests: in total, by model, by model and hour.
@@ -173,30 +189,39 @@ func (b *batch) tokens(deltas []gateway.TokenDelta) {
 	})
 }
 
-// states writes what has been learnt about keys.
+// states writes what has been learnt about keys. Keys that follow each other and
+// have the same state, as after an act of the operator, share a statement.
 func (b *batch) states(changes []gateway.StateChange) {
 	if len(changes) == 0 {
 		return
 	}
-	b.run(`update {p}keys set
+	for from := 0; from < len(changes); {
+		st := changes[from].State
+		ids := make([]gateway.KeyID, 0, 1)
+		for ; from < len(changes) && changes[from].State == st; from++ {
+			ids = append(ids, changes[from].Key)
+		}
+		whole := len(ids) - len(ids)%idsAtOnce
+		b.state(&st, ids[:whole])
+		for i := range ids[whole:] { // not to prepare a statement for every length
+			b.state(&st, ids[whole+i:][:1])
+		}
+	}
+}
+
+// state writes the state of keys that have the same.
+func (b *batch) state(st *gateway.KeyState, ids []gateway.KeyID) {
+	status := st.StatusAt(b.now, time.Time{})
+	b.byIDs(`update {p}keys set
 		status = case when expires_at <= ? then 'expired' else ? end, disabled_reason = ?,
 		failed_until = ?, disabled_until = ?, rests_until = ?,
 		consecutive_failures = ?, rest_step = ?, last_error = ?
-		where key_id = ?`, func(exec func(args ...any) int64) {
-		for i := range changes {
-			st := &changes[i].State
-			status := st.StatusAt(b.now, time.Time{})
-			exec(at(b.now), string(status), string(st.Disabled),
-				at(st.FailedUntil), at(st.DisabledUntil), at(st.RestsUntil),
-				st.ConsecutiveFailures, st.RestStep, clean(st.LastError), string(changes[i].Key))
-		}
-	})
-	b.run(`update {p}key_stats set consecutive_failures = ? where api_key = (select api_key from {p}keys where key_id = ?)`,
-		func(exec func(args ...any) int64) {
-			for i := range changes {
-				exec(changes[i].State.ConsecutiveFailures, string(changes[i].Key))
-			}
-		})
+		where key_id in {ids}`, ids,
+		at(b.now), string(status), string(st.Disabled),
+		at(st.FailedUntil), at(st.DisabledUntil), at(st.RestsUntil),
+		st.ConsecutiveFailures, st.RestStep, clean(st.LastError))
+	b.byIDs("update {p}key_stats set consecutive_failures = ? where api_key in (select api_key from {p}keys where key_id in {ids})",
+		ids, st.ConsecutiveFailures)
 }
 
 // addUpRows is how many keys' attempts one statement adds.

@@ -11,15 +11,18 @@ import (
 )
 
 // derivedStatus is gateway.KeyState.StatusAt in SQL, for {p}keys as k. It takes
-// the present time statusTimes times.
+// the present time statusTimes times, isDisabled once.
 const (
 	derivedStatus = `case
 	when k.expires_at <= ? then 'expired'
-	when (coalesce(k.disabled_reason, '') <> '' or k.status = 'disabled') and (k.disabled_until is null or k.disabled_until > ?) then 'disabled'
+	when ` + isDisabled + ` then 'disabled'
 	when k.failed_until > ? then 'failed'
 	when k.rests_until > ? then 'resting'
 	else 'active' end`
 	statusTimes = 4
+
+	isDisabled   = markDisabled + ` and (k.disabled_until is null or k.disabled_until > ?)`
+	markDisabled = `(k.disabled_reason <> '' or k.status = 'disabled')`
 )
 
 // sortColumns are the allowed orders, as SQL; NULL is a lacking value.
@@ -50,7 +53,7 @@ func (s *Store) Keys(ctx context.Context, p gateway.ProviderName, q gateway.KeyQ
 		return nil, 0, err
 	}
 	now := at(s.now())
-	where, err := s.where(&q, now)
+	where, err := s.where(gateway.KeyFilter{Status: q.Status, Category: q.Category, Search: q.Search}, now)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -105,8 +108,8 @@ func (s *Store) keysOf(ctx context.Context, t tables, rows *sql.Rows) ([]gateway
 	return keys, rows.Err()
 }
 
-// where makes the conditions of a query.
-func (s *Store) where(q *gateway.KeyQuery, now any) (fragment, error) {
+// where makes the conditions of a filter.
+func (s *Store) where(q gateway.KeyFilter, now any) (fragment, error) {
 	f := fragment{text: "where 1 = 1"}
 	and := func(text string, args ...any) {
 		f.text += " and " + text

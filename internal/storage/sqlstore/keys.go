@@ -13,11 +13,14 @@ import (
 // other programs may say disabled in their status alone: with a time they were
 // disabled by failures, without one by hand.
 const keyColumns = `k.api_key, k.key_id, coalesce(k.username, ''), coalesce(k.category, ''), k.created_at, k.expires_at,
-	case when k.disabled_reason <> '' then k.disabled_reason
-		when k.status <> 'disabled' or k.status is null then ''
-		when k.disabled_until is null then 'manual' else 'auto' end,
+	` + disabledReason + `,
 	k.failed_until, k.disabled_until, k.rests_until,
 	coalesce(k.consecutive_failures, 0), coalesce(k.rest_step, 0), coalesce(k.last_error, '')`
+
+// disabledReason is who disabled a key, "" for one that is not, for {p}keys as k.
+const disabledReason = `case when k.disabled_reason <> '' then k.disabled_reason
+		when k.status <> 'disabled' or k.status is null then ''
+		when k.disabled_until is null then 'manual' else 'auto' end`
 
 // countColumns are a key's counts, from {p}key_stats as s, all NULL where a
 // left join found none.
@@ -231,30 +234,30 @@ func (s *Store) DeleteKeys(ctx context.Context, p gateway.ProviderName, ids []ga
 	if err != nil {
 		return nil, err
 	}
-	var deleted []gateway.KeyID
+	there := map[gateway.KeyID]bool{}
 	err = s.write(ctx, "delete keys from the store", func(inside context.Context, tx *sql.Tx) error {
-		for _, id := range ids {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			// Tables from elsewhere may lack the cascade.
-			n, err := execAll(inside, tx, t, []any{id},
-				"delete from {p}key_stats where api_key in (select api_key from {p}keys where key_id = ?)",
-				"delete from {p}key_refusals where key_id = ?",
-				"delete from {p}key_hourly where key_id = ?",
-				"delete from {p}tally_ever where subject = 'key' and name = ?",
-				"delete from {p}keys where key_id = ?")
-			if err != nil {
-				return err
-			}
-			if n > 0 {
-				deleted = append(deleted, id)
-			}
+		b := batch{ctx: inside, until: ctx, tx: tx, t: t, now: s.now()}
+		for _, text := range []string{
+			"delete from {p}key_stats where api_key in (select api_key from {p}keys where key_id in {ids})", // tables from elsewhere may lack the cascade
+			"delete from {p}key_refusals where key_id in {ids}",
+			"delete from {p}key_events where key_id in {ids}",
+			"delete from {p}key_hourly where key_id in {ids}",
+			"delete from {p}tally_ever where subject = 'key' and name in {ids}",
+		} {
+			b.byIDs(text, ids)
 		}
-		return nil
+		b.returning("delete from {p}keys where key_id in {ids} returning key_id", ids, func(id gateway.KeyID) { there[id] = true })
+		return b.err
 	})
 	if err != nil {
 		return nil, err
+	}
+	var deleted []gateway.KeyID
+	for _, id := range ids {
+		if there[id] {
+			deleted = append(deleted, id)
+			delete(there, id)
+		}
 	}
 	return deleted, nil
 }
@@ -273,11 +276,7 @@ func (s *Store) EnableKeys(ctx context.Context, p gateway.ProviderName, ids []ga
 	return s.write(ctx, "enable keys in the store", func(inside context.Context, tx *sql.Tx) error {
 		b := batch{ctx: inside, until: ctx, tx: tx, t: t, now: s.now()}
 		b.states(cleared)
-		b.run("delete from {p}key_refusals where key_id = ?", func(exec func(args ...any) int64) {
-			for _, id := range ids {
-				exec(string(id))
-			}
-		})
+		b.byIDs("delete from {p}key_refusals where key_id in {ids}", ids)
 		return b.err
 	})
 }
@@ -327,13 +326,27 @@ func (s *Store) Key(ctx context.Context, p gateway.ProviderName, id gateway.KeyI
 // SetCategory notes the model family of a key. Nothing happens when the key is
 // not there.
 func (s *Store) SetCategory(ctx context.Context, p gateway.ProviderName, id gateway.KeyID, category string) error {
+	return s.SetCategories(ctx, p, map[gateway.KeyID]string{id: category})
+}
+
+// SetCategories notes the model families of many keys, in one transaction. Keys
+// that are not there are skipped.
+func (s *Store) SetCategories(ctx context.Context, p gateway.ProviderName, categories map[gateway.KeyID]string) error {
 	t, err := tablesOf(p)
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, "write a key's category to the store", func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, t.sql("update {p}keys set category = ? where key_id = ?"), clean(category), id)
-		return err
+	byCategory := map[string][]gateway.KeyID{}
+	for id, category := range categories {
+		category = clean(category)
+		byCategory[category] = append(byCategory[category], id)
+	}
+	return s.write(ctx, "write categories of keys to the store", func(inside context.Context, tx *sql.Tx) error {
+		b := batch{ctx: inside, until: ctx, tx: tx, t: t, now: s.now()}
+		for category, ids := range byCategory {
+			b.byIDs("update {p}keys set category = ? where key_id in {ids}", ids, category)
+		}
+		return b.err
 	})
 }
 

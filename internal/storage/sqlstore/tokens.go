@@ -13,17 +13,21 @@ import (
 // tokenRow is a row of {p}client_tokens. Its token is the hash of a client
 // token, or in a database from before this program the client token itself.
 type tokenRow struct {
-	token, name, preview       string
-	created, expires, lastUsed when
-	requests                   int64
+	token, name, preview, limits string
+	created, expires, lastUsed   when
+	requests                     int64
 }
 
-// into reads the columns that Tokens asks for.
+// selectTokens asks for the columns that into reads.
+const selectTokens = `select token, coalesce(name, ''), coalesce(preview, ''), coalesce(limits, ''),
+	created_at, expires_at, last_used, coalesce(request_count, 0) from {p}client_tokens`
+
 func (r *tokenRow) into() []any {
-	return []any{&r.token, &r.name, &r.preview, &r.created, &r.expires, &r.lastUsed, &r.requests}
+	return []any{&r.token, &r.name, &r.preview, &r.limits, &r.created, &r.expires, &r.lastUsed, &r.requests}
 }
 
-func (r *tokenRow) tokenFor(p gateway.ProviderName) gateway.Token {
+// token makes the token of a row.
+func (s *Store) token(p gateway.ProviderName, r *tokenRow) (gateway.Token, error) {
 	tok := gateway.Token{
 		Hash: r.token, Preview: r.preview, Name: r.name, Providers: []gateway.ProviderName{p},
 		CreatedAt: r.created.Time, ExpiresAt: r.expires.Time, LastUsed: r.lastUsed.Time, RequestCount: r.requests,
@@ -33,18 +37,22 @@ func (r *tokenRow) tokenFor(p gateway.ProviderName) gateway.Token {
 		tok.Hash = gateway.HashToken(tok.Plain)
 		tok.Preview = gateway.PreviewToken(tok.Plain)
 	}
-	return tok
+	var err error
+	if tok.Limits, err = decodeLimits(r.limits); err != nil {
+		return gateway.Token{}, s.limitsFault(p, &tok, err)
+	}
+	return tok, nil
 }
 
 // Tokens returns all client tokens, the oldest first. A token that is valid for
 // several providers has a row for each; they are merged: requests add up, and
-// the earliest end of its life counts.
+// the earliest end of its life and the stricter limits count. Limits that cannot
+// be read are an error: nobody must become unlimited by them.
 func (s *Store) Tokens(ctx context.Context) ([]gateway.Token, error) {
 	byHash := map[string]*gateway.Token{}
 	err := s.read(ctx, "load the tokens from the store", func(ctx context.Context, tx *sql.Tx) error {
 		for _, p := range gateway.Providers() {
-			rows, err := tx.QueryContext(ctx, tables{p}.sql(`select token, coalesce(name, ''), coalesce(preview, ''),
-				created_at, expires_at, last_used, coalesce(request_count, 0) from {p}client_tokens`))
+			rows, err := tx.QueryContext(ctx, tables{p}.sql(selectTokens))
 			if err != nil {
 				return err
 			}
@@ -53,7 +61,10 @@ func (s *Store) Tokens(ctx context.Context) ([]gateway.Token, error) {
 				return err
 			}
 			for i := range all {
-				tok := all[i].tokenFor(p)
+				tok, err := s.token(p, &all[i])
+				if err != nil {
+					return err
+				}
 				if have := byHash[tok.Hash]; have != nil {
 					mergeToken(have, &tok)
 				} else {
@@ -89,6 +100,7 @@ func mergeToken(have, other *gateway.Token) {
 	have.LastUsed = latest(have.LastUsed, other.LastUsed)
 	have.CreatedAt = earliest(have.CreatedAt, other.CreatedAt)
 	have.ExpiresAt = earliest(have.ExpiresAt, other.ExpiresAt)
+	have.Limits = mergeLimits(have.Limits, other.Limits)
 }
 
 func latest(a, b time.Time) time.Time {
@@ -112,6 +124,9 @@ func (s *Store) AddToken(ctx context.Context, tok gateway.Token) error {
 	if !gateway.IsTokenHash(tok.Hash) || len(tok.Providers) == 0 {
 		return gateway.Errorf(gateway.KindInvalid, "a token needs a hash and a provider")
 	}
+	if err := checkLimits(&tok.Limits); err != nil {
+		return err
+	}
 	created := tok.CreatedAt
 	if created.IsZero() {
 		created = s.now()
@@ -123,9 +138,9 @@ func (s *Store) AddToken(ctx context.Context, tok gateway.Token) error {
 				return err
 			}
 			n, err := execAll(ctx, tx, t, []any{
-				tok.Hash, clean(tok.Name), tok.Preview, at(created), at(tok.ExpiresAt), at(tok.LastUsed), tok.RequestCount,
-			}, `insert into {p}client_tokens (token, name, preview, created_at, expires_at, last_used, request_count)
-				values (?, ?, ?, ?, ?, ?, ?) on conflict (token) do nothing`)
+				tok.Hash, clean(tok.Name), tok.Preview, at(created), at(tok.ExpiresAt), at(tok.LastUsed), tok.RequestCount, encodeLimits(&tok.Limits),
+			}, `insert into {p}client_tokens (token, name, preview, created_at, expires_at, last_used, request_count, limits)
+				values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (token) do nothing`)
 			if err != nil {
 				return err
 			}
@@ -187,38 +202,43 @@ func plainTokens(ctx context.Context, tx *sql.Tx, t tables) (map[string]string, 
 }
 
 // HashPlainToken replaces the rows that hold the token itself, its Plain, by
-// its hash and preview. Their counters are kept.
+// its hash and preview. Their counters and limits are kept.
 func (s *Store) HashPlainToken(ctx context.Context, tok gateway.Token) error {
 	if tok.Plain == "" {
 		return nil
 	}
-	hash, preview := gateway.HashToken(tok.Plain), gateway.PreviewToken(tok.Plain)
 	return s.write(ctx, "hash a token in the store", func(ctx context.Context, tx *sql.Tx) error {
-		for _, p := range gateway.Providers() {
-			t := tables{p}
-			// A row with the hash may stand beside the plain one: it takes over
-			// the counters.
-			_, err := tx.ExecContext(ctx, t.sql(`update {p}client_tokens set
-				request_count = coalesce(request_count, 0) + (select coalesce(sum(request_count), 0) from {p}client_tokens where token = ?),
-				input_tokens = coalesce(input_tokens, 0) + (select coalesce(sum(input_tokens), 0) from {p}client_tokens where token = ?),
-				output_tokens = coalesce(output_tokens, 0) + (select coalesce(sum(output_tokens), 0) from {p}client_tokens where token = ?)
-				where token = ?`), tok.Plain.Reveal(), tok.Plain.Reveal(), tok.Plain.Reveal(), hash)
-			if err != nil {
-				return err
-			}
-			_, err = tx.ExecContext(ctx, t.sql(`delete from {p}client_tokens where token = ?
-				and exists (select 1 from {p}client_tokens where token = ?)`), tok.Plain.Reveal(), hash)
-			if err != nil {
-				return err
-			}
-			_, err = tx.ExecContext(ctx, t.sql("update {p}client_tokens set token = ?, preview = ? where token = ?"), hash, preview, tok.Plain.Reveal())
-			if err != nil {
-				return err
-			}
-			if _, err := execAll(ctx, tx, t, []any{hash}, seedTokenTally); err != nil {
-				return err
-			}
-		}
-		return nil
+		return hashPlain(ctx, tx, tok.Plain)
 	})
+}
+
+func hashPlain(ctx context.Context, tx *sql.Tx, token gateway.Secret) error {
+	hash, plain, preview := gateway.HashToken(token), token.Reveal(), gateway.PreviewToken(token)
+	for _, p := range gateway.Providers() {
+		t := tables{p}
+		// A row with the hash may stand beside the plain one: it takes over
+		// the counters.
+		_, err := tx.ExecContext(ctx, t.sql(`update {p}client_tokens as h set
+			request_count = coalesce(h.request_count, 0) + coalesce(o.request_count, 0),
+			input_tokens = coalesce(h.input_tokens, 0) + coalesce(o.input_tokens, 0),
+			output_tokens = coalesce(h.output_tokens, 0) + coalesce(o.output_tokens, 0),
+			preview = coalesce(nullif(h.preview, ''), ?), limits = coalesce(nullif(h.limits, ''), o.limits)
+			from {p}client_tokens as o where o.token = ? and h.token = ?`), preview, plain, hash)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, t.sql(`delete from {p}client_tokens where token = ?
+			and exists (select 1 from {p}client_tokens where token = ?)`), plain, hash)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, t.sql("update {p}client_tokens set token = ?, preview = ? where token = ?"), hash, preview, plain)
+		if err != nil {
+			return err
+		}
+		if _, err := execAll(ctx, tx, t, []any{hash}, seedTokenTally); err != nil {
+			return err
+		}
+	}
+	return nil
 }

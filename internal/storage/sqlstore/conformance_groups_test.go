@@ -1,0 +1,171 @@
+package sqlstore
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ollama-api-pool/internal/gateway"
+)
+
+// keyWith is a key with a state.
+func keyWith(n int, user string, expires time.Time, st gateway.KeyState) gateway.Key {
+	return gateway.Key{Secret: secretOf(n), Username: user, CreatedAt: noon, ExpiresAt: expires, State: st}
+}
+
+func conformRests(t *testing.T, open openStore) {
+	s := open(Options{})
+	rest := func(until time.Duration, why string) gateway.KeyState {
+		return gateway.KeyState{RestsUntil: noon.Add(until), LastError: why}
+	}
+	const hourly, weekly = "quota: hourly", "quota: weekly"
+	disabled := rest(time.Hour, hourly)
+	disabled.Disabled = gateway.DisabledManual
+	failed := rest(time.Hour, hourly)
+	failed.FailedUntil = noon.Add(time.Minute)
+	add(t, s, gateway.Ollama,
+		keyWith(0, "a", time.Time{}, rest(time.Hour, hourly)),
+		keyWith(1, "b", noon.Add(time.Hour), rest(time.Hour+time.Second, hourly)),
+		keyWith(2, "c", time.Time{}, rest(time.Hour+59*time.Second+999999*time.Microsecond, hourly)),
+		keyWith(3, "d", time.Time{}, rest(time.Hour, weekly)),
+		keyWith(4, "e", time.Time{}, rest(time.Minute, weekly)),
+		keyWith(5, "f", time.Time{}, rest(0, hourly)), // over
+		keyWith(6, "g", noon, rest(time.Hour, hourly)),
+		keyWith(7, "h", time.Time{}, disabled),
+		keyWith(8, "i", time.Time{}, failed),
+		keyWith(9, "j", time.Time{}, rest(2*time.Hour, "")),
+		keyWith(10, "k", time.Time{}, gateway.KeyState{}),
+	)
+	got, err := s.Rests(t.Context(), gateway.Ollama)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantEqual(t, "rests", got, []gateway.RestGroup{
+		{Until: noon.Add(time.Minute), Reason: weekly, Keys: 1},
+		{Until: noon.Add(time.Hour), Reason: weekly, Keys: 1},
+		{Until: noon.Add(time.Hour + 59*time.Second + 999999*time.Microsecond), Reason: hourly, Keys: 3},
+		{Until: noon.Add(2 * time.Hour), Keys: 1},
+	})
+	if got, err = s.Rests(t.Context(), gateway.OpenRouter); len(got) != 0 || err != nil {
+		t.Errorf("rests of no keys: %v, %v", got, err)
+	}
+}
+
+func conformOuts(t *testing.T, open openStore) {
+	s := open(Options{})
+	in := func(h int) time.Time { return noon.Add(time.Duration(h) * time.Hour) }
+	const refused, hand = "401 unauthorized", "disabled by the operator"
+	add(t, s, gateway.Ollama,
+		keyWith(0, "Anna", time.Time{}, gateway.KeyState{FailedUntil: in(2), LastError: refused}),
+		keyWith(1, " anna ", time.Time{}, gateway.KeyState{FailedUntil: in(1), RestsUntil: in(3), LastError: refused}),
+		keyWith(2, "bert", time.Time{}, gateway.KeyState{FailedUntil: in(4), LastError: refused, Disabled: gateway.DisabledAuto, DisabledUntil: noon}),
+		keyWith(3, "N/A", in(1), gateway.KeyState{FailedUntil: in(1), LastError: refused}), // expires before it returns
+		keyWith(4, "", time.Time{}, gateway.KeyState{FailedUntil: noon, LastError: refused}),
+		keyWith(5, "cleo", time.Time{}, gateway.KeyState{Disabled: gateway.DisabledAuto, DisabledUntil: in(1), FailedUntil: in(5), LastError: refused}),
+		keyWith(6, "cleo", time.Time{}, gateway.KeyState{Disabled: gateway.DisabledAuto, DisabledUntil: in(6), LastError: refused}),
+		keyWith(7, "dora", time.Time{}, gateway.KeyState{Disabled: gateway.DisabledManual, FailedUntil: in(1), LastError: hand}),
+		keyWith(8, "", noon, gateway.KeyState{Disabled: gateway.DisabledManual, LastError: hand}),
+		keyWith(9, "", noon, gateway.KeyState{}),
+		keyWith(10, "ok", in(1), gateway.KeyState{}),
+		keyWith(11, "rests", time.Time{}, gateway.KeyState{RestsUntil: in(1), LastError: "quota"}),
+	)
+	if _, err := s.writer.ExecContext(t.Context(), "insert into ollama_api_keys (api_key, username, status) values ('fake-foreign-key-1', 'else', 'disabled')"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Outs(t.Context(), gateway.Ollama)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantEqual(t, "outs", got, []gateway.OutGroup{
+		{Status: gateway.KeyFailed, Reason: refused, Keys: 4, Accounts: 2, Returns: in(2)},
+		{Status: gateway.KeyDisabled, Disabled: gateway.DisabledAuto, Reason: refused, Keys: 2, Accounts: 1, Returns: in(5)},
+		{Status: gateway.KeyDisabled, Disabled: gateway.DisabledManual, Keys: 1, Accounts: 1},
+		{Status: gateway.KeyDisabled, Disabled: gateway.DisabledManual, Reason: hand, Keys: 1, Accounts: 1},
+		{Status: gateway.KeyExpired, Keys: 1},
+		{Status: gateway.KeyExpired, Reason: hand, Keys: 1},
+	})
+	for _, c := range []struct {
+		from, until time.Time
+		want        int
+	}{
+		{noon, in(1), 2}, {in(1), in(2), 2}, {time.Time{}, in(9), 4}, {in(1).Add(time.Microsecond), in(9), 0}, {in(2), in(1), 0}, {noon, time.Time{}, 0},
+	} {
+		if n, err := s.ExpiringKeys(t.Context(), gateway.Ollama, c.from, c.until); n != c.want || err != nil {
+			t.Errorf("from %v until %v expire %d, %v; want %d", c.from, c.until, n, err, c.want)
+		}
+	}
+}
+
+// conformKeyIDs holds that filters choose what lists show.
+func conformKeyIDs(t *testing.T, open openStore) {
+	s := open(Options{})
+	in := noon.Add(time.Hour)
+	states := []gateway.KeyState{{}, {RestsUntil: in}, {FailedUntil: in}, {Disabled: gateway.DisabledManual}}
+	var keys []gateway.Key
+	for n := range 48 {
+		k := keyWith(n, fmt.Sprintf("User_%d%%", n), time.Time{}, states[n%4])
+		k.Category = []string{"kimi", "Kimi", ""}[n%3]
+		if n%8 == 7 {
+			k.ExpiresAt = noon
+		}
+		keys = append(keys, k)
+	}
+	add(t, s, gateway.Ollama, keys...)
+	for _, status := range append(gateway.KeyStatuses(), "") {
+		for _, category := range []string{"", "kimi", "glm"} {
+			for _, search := range []string{"", "user_1", "1%", "KIMI", keys[5].Secret.Reveal(), string(gateway.IDOfKey(keys[6].Secret)), "nobody", `\`} {
+				listed, total, err := s.Keys(t.Context(), gateway.Ollama, gateway.KeyQuery{Status: status, Category: category, Search: search})
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := make([]gateway.KeyID, 0, total)
+				for _, k := range listed {
+					want = append(want, gateway.IDOfKey(k.Secret))
+				}
+				got, err := s.KeyIDs(t.Context(), gateway.Ollama, gateway.KeyFilter{Status: status, Category: category, Search: search})
+				if err != nil {
+					t.Fatal(err)
+				}
+				slices.Sort(got)
+				slices.Sort(want)
+				if !slices.Equal(got, want) || len(got) != total {
+					t.Errorf("status %q, category %q, search %q: %d chosen, %d listed, %d in total", status, category, search, len(got), len(want), total)
+				}
+			}
+		}
+	}
+	_, err := s.KeyIDs(t.Context(), gateway.Ollama, gateway.KeyFilter{Status: "tired"})
+	wantKind(t, "an unknown status", err, gateway.KindInvalid)
+}
+
+func conformCategories(t *testing.T, open openStore) {
+	s := open(Options{})
+	const n = idsAtOnce + 3
+	keys := someKeys(0, n+1)
+	keys[n].Category = "before"
+	add(t, s, gateway.Ollama, keys...)
+	set := map[gateway.KeyID]string{"0123456789abcdef": "kimi"}
+	for i, k := range keys[:n] {
+		set[gateway.IDOfKey(k.Secret)] = "kimi"
+		if i >= n-2 {
+			set[gateway.IDOfKey(k.Secret)] = "glm\x00"
+		}
+	}
+	if err := s.SetCategories(t.Context(), gateway.Ollama, set); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetCategories(t.Context(), gateway.Ollama, nil); err != nil {
+		t.Fatal(err)
+	}
+	for category, want := range map[string]int{"kimi": n - 2, "glm": 2, "before": 1} {
+		if _, total := list(t, s, gateway.KeyQuery{Category: category, Limit: 1}); total != want {
+			t.Errorf("%d keys of %s, want %d", total, category, want)
+		}
+	}
+	err := s.SetCategories(t.Context(), "nowhere", set)
+	if wantKind(t, "an unknown provider", err, gateway.KindInvalid); strings.Contains(err.Error(), "\n") {
+		t.Errorf("the error has lines: %v", err)
+	}
+}
