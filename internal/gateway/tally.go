@@ -71,6 +71,12 @@ type TallyQuery struct {
 	Since   time.Time
 	Until   time.Time // not included; zero: now
 	Counted bool      // counts and attempts are enough: the histograms stay empty
+	// Sort is name, requests, success, failure, attempts, input_tokens,
+	// output_tokens or cost, with "-" in front for descending; "": -requests. It,
+	// Offset and Limit make pages of sums; a series has its own order.
+	Sort   string
+	Offset int
+	Limit  int // 0: all
 }
 
 // NamedTally is the sum of one subject's tallies.

@@ -141,6 +141,8 @@ func conformTallyQueries(t *testing.T, open openStore) {
 	wantKind(t, "tallies of an unknown provider", err, gateway.KindInvalid)
 	_, err = s.TallySeries(t.Context(), "nowhere", q)
 	wantKind(t, "a series of an unknown provider", err, gateway.KindInvalid)
+	_, err = s.CountTallies(t.Context(), "nowhere", q)
+	wantKind(t, "names of an unknown provider", err, gateway.KindInvalid)
 	_, err = s.KeyHours(t.Context(), "nowhere", "x", next)
 	wantKind(t, "hours of an unknown provider", err, gateway.KindInvalid)
 	_, err = s.Tallies(t.Context(), gateway.Ollama, gateway.TallyQuery{Of: gateway.OfModel, Per: gateway.Ever + 1})
@@ -186,6 +188,77 @@ func conformTallyNames(t *testing.T, open openStore) {
 		if err != nil || len(points) != many {
 			t.Errorf("%d of %d points, %v", len(points), many, err)
 		}
+	}
+}
+
+func conformTallyPages(t *testing.T, open openStore) {
+	s := open(Options{})
+	evening, last, _ := tallyDays(t, s)
+	add(t, s, gateway.Ollama, someKeys(0, journalFrom)...)
+	d := gateway.Delta{Provider: gateway.Ollama}
+	var ids []string
+	for i := range journalFrom {
+		ids = append(ids, string(gateway.IDOfKey(secretOf(i))))
+		d.Tallies = append(d.Tallies, tallied(gateway.OfKey, ids[i], time.Time{}, int64(i/2+1)))
+	}
+	apply(t, s, d)
+	names := func(q gateway.TallyQuery) (names []string) {
+		t.Helper()
+		found, err := s.Tallies(t.Context(), gateway.Ollama, q)
+		if err != nil {
+			t.Fatalf("%+v: %v", q, err)
+		}
+		total, err := s.CountTallies(t.Context(), gateway.Ollama, q)
+		if q.Offset, q.Limit = 0, 0; err != nil {
+			t.Fatalf("%+v: %v", q, err)
+		}
+		whole, err := s.Tallies(t.Context(), gateway.Ollama, q)
+		if err != nil || total != len(whole) {
+			t.Errorf("%+v: %d, counted %d, %v", q, len(whole), total, err)
+		}
+		for _, n := range found {
+			names = append(names, n.Name)
+			if !slices.Contains(whole, n) {
+				t.Errorf("%+v: %+v is not in the whole list", q, n)
+			}
+		}
+		return names
+	}
+	f := func(q gateway.TallyQuery, want ...string) {
+		t.Helper()
+		wantEqual(t, fmt.Sprintf("page %+v", q), names(q), want)
+	}
+	model, key := gateway.OfModel, gateway.OfKey
+	f(gateway.TallyQuery{Of: model, Per: gateway.Ever, Limit: 2}, "timeless", "kimi")
+	f(gateway.TallyQuery{Of: model, Per: gateway.Ever, Limit: 2, Offset: 1}, "kimi", "llama")
+	f(gateway.TallyQuery{Of: model, Per: gateway.Ever, Limit: 2, Offset: 3})
+	f(gateway.TallyQuery{Of: model, Per: gateway.Ever, Offset: 2}, "llama")
+	f(gateway.TallyQuery{Of: model, Per: gateway.Ever, Offset: -1, Limit: 1}, "timeless")
+	f(gateway.TallyQuery{Of: model, Per: gateway.Ever, Offset: 4, Limit: -1})
+	f(gateway.TallyQuery{Of: model, Per: gateway.Ever, Sort: "name"}, "kimi", "llama", "timeless")
+	f(gateway.TallyQuery{Of: model, Per: gateway.PerHour, Sort: "-name", Limit: 1}, "llama")
+	f(gateway.TallyQuery{Of: model, Per: gateway.PerHour, Limit: 1, Offset: 1}, "llama")
+	f(gateway.TallyQuery{Of: model, Per: gateway.PerHour, Sort: "cost", Limit: 1}, "llama")
+	f(gateway.TallyQuery{Of: model, Per: gateway.PerMinute, Until: last, Sort: "name", Limit: 5}, "kimi")
+	f(gateway.TallyQuery{Of: model, Per: gateway.PerDay, Since: evening, Limit: 5}, "kimi") // the evening's day began before
+	f(gateway.TallyQuery{Of: model, Per: gateway.Ever, Names: []string{"llama", "kimi"}, Limit: 1}, "kimi")
+	f(gateway.TallyQuery{Of: gateway.OfProvider, Per: gateway.PerDay, Limit: 1}, "")
+	f(gateway.TallyQuery{Of: gateway.OfToken, Per: gateway.PerMinute, Limit: 1})
+
+	slices.SortFunc(ids, func(a, b string) int { return strings.Compare(a, b) })
+	f(gateway.TallyQuery{Of: key, Per: gateway.Ever, Sort: "name", Offset: 5, Limit: 3}, ids[5:8]...)
+	f(gateway.TallyQuery{Of: key, Per: gateway.Ever, Sort: "-name", Limit: 1, Counted: true}, ids[len(ids)-1])
+	for _, sort := range []string{"", "-requests", "requests", "-success", "failure", "attempts", "-input_tokens", "output_tokens", "-cost"} {
+		q := gateway.TallyQuery{Of: key, Per: gateway.Ever, Sort: sort}
+		whole := names(q)
+		for q.Offset = 0; q.Offset < len(whole); q.Offset += 10 {
+			q.Limit = 10
+			f(q, whole[q.Offset:min(q.Offset+10, len(whole))]...)
+		}
+	}
+	for _, sort := range []string{"d00", "-", "requests desc", "--requests", "1; drop table x"} {
+		_, err := s.Tallies(t.Context(), gateway.Ollama, gateway.TallyQuery{Of: model, Per: gateway.Ever, Sort: sort, Limit: 1})
+		wantKind(t, "order by "+sort, err, gateway.KindInvalid)
 	}
 }
 
@@ -436,11 +509,12 @@ func conformStatsEnd(t *testing.T, open openStore) {
 	q := gateway.TallyQuery{Of: gateway.OfModel, Per: gateway.PerHour}
 	ofKeys := gateway.TallyQuery{Of: gateway.OfKey, Per: gateway.Ever}
 	for name, call := range map[string]func() error{
-		"Apply":       func() error { return s.Apply(ended, []gateway.Delta{d}) },
-		"Tallies":     func() error { _, err := s.Tallies(ended, gateway.Ollama, q); return err },
-		"TallySeries": func() error { _, err := s.TallySeries(ended, gateway.Ollama, q); return err },
-		"of keys":     func() error { _, err := s.Tallies(ended, gateway.Ollama, ofKeys); return err },
-		"KeyHours":    func() error { _, err := s.KeyHours(ended, gateway.Ollama, "x", noon); return err },
+		"Apply":        func() error { return s.Apply(ended, []gateway.Delta{d}) },
+		"Tallies":      func() error { _, err := s.Tallies(ended, gateway.Ollama, q); return err },
+		"TallySeries":  func() error { _, err := s.TallySeries(ended, gateway.Ollama, q); return err },
+		"CountTallies": func() error { _, err := s.CountTallies(ended, gateway.Ollama, q); return err },
+		"of keys":      func() error { _, err := s.Tallies(ended, gateway.Ollama, ofKeys); return err },
+		"KeyHours":     func() error { _, err := s.KeyHours(ended, gateway.Ollama, "x", noon); return err },
 	} {
 		if err := call(); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s after the context's end: %v", name, err)

@@ -59,6 +59,7 @@ var conformance = map[string]func(t *testing.T, open openStore){
 	"tallies are added up by period":      conformTallies,
 	"tallies are asked for by name, time": conformTallyQueries,
 	"tallies have any name":               conformTallyNames,
+	"tallies come in pages":               conformTallyPages,
 	"tallies are zero and huge":           conformTallyNumbers,
 	"tallies of several writers add up":   conformTallyConcurrency,
 	"tallies and hours of keys":           conformKeyTallies,

@@ -2,8 +2,6 @@ package sqlstore
 
 import (
 	"cmp"
-	"context"
-	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,10 +19,26 @@ func tallyTable(per gateway.Period) string {
 	return [...]string{"{p}tally_minute", "{p}tally_hour", "{p}tally_day", "{p}tally_ever"}[per]
 }
 
-// tallyColumns are what is added up: first the countedColumns, then a column for
-// each bucket of the two histograms.
-var tallyColumns = func() []string {
-	columns := []string{"requests", "success", "failure", "attempts", "input_tokens", "output_tokens", "cost"}
+// countedColumns are what is added up beside the histograms.
+var countedColumns = [...]struct {
+	name string
+	of   func(t *gateway.Tally) *int64
+}{
+	{"requests", func(t *gateway.Tally) *int64 { return &t.Requests }},
+	{"success", func(t *gateway.Tally) *int64 { return &t.Success }},
+	{"failure", func(t *gateway.Tally) *int64 { return &t.Failure }},
+	{"attempts", func(t *gateway.Tally) *int64 { return &t.Attempts }},
+	{"input_tokens", func(t *gateway.Tally) *int64 { return &t.Usage.Input }},
+	{"output_tokens", func(t *gateway.Tally) *int64 { return &t.Usage.Output }},
+	{"cost", func(t *gateway.Tally) *int64 { return (*int64)(&t.Usage.Cost) }},
+}
+
+// tallyColumns are the names of the countedColumns and of a column for each
+// bucket of the two histograms.
+var tallyColumns = func() (columns []string) {
+	for _, c := range countedColumns {
+		columns = append(columns, c.name)
+	}
 	for _, histogram := range []string{"d", "f"} {
 		for i := range gateway.HistogramBuckets {
 			columns = append(columns, fmt.Sprintf("%s%02d", histogram, i))
@@ -33,14 +47,13 @@ var tallyColumns = func() []string {
 	return columns
 }()
 
-// countedColumns is how many columns there are before the histograms.
-const countedColumns = 7
-
 // tallyParts points at the numbers of a tally in the order of tallyColumns,
 // without the histograms where only what is counted is wanted.
 func tallyParts(t *gateway.Tally, counted bool) []*int64 {
 	parts := make([]*int64, 0, len(tallyColumns))
-	parts = append(parts, &t.Requests, &t.Success, &t.Failure, &t.Attempts, &t.Usage.Input, &t.Usage.Output, (*int64)(&t.Usage.Cost))
+	for _, c := range countedColumns {
+		parts = append(parts, c.of(t))
+	}
 	if counted {
 		return parts
 	}
@@ -176,143 +189,3 @@ const seedTokenTally = `insert into {p}tally_ever as t (subject, name, last_used
 // forgetTokenTally ends what is kept of a token for ever. Its hours and days
 // belong to what happened then and go with their time.
 const forgetTokenTally = "delete from {p}tally_ever where subject = 'token' and name = ?"
-
-// Tallies adds up what is stored by name, the most requests first. Rows count
-// whose period begins at q.Since or later and before q.Until; the sums of ever
-// are not bound to times. Those of keys take in their journal first.
-func (s *Store) Tallies(ctx context.Context, p gateway.ProviderName, q gateway.TallyQuery) ([]gateway.NamedTally, error) {
-	var found []gateway.NamedTally
-	err := s.tallyQuery(ctx, p, &q, true, func(name string, at time.Time, t *gateway.Tally) {
-		found = append(found, gateway.NamedTally{Name: name, LastUsed: at, Tally: *t})
-	})
-	if err != nil {
-		return nil, err
-	}
-	slices.SortFunc(found, func(a, b gateway.NamedTally) int {
-		return cmp.Or(cmp.Compare(b.Tally.Requests, a.Tally.Requests), cmp.Compare(a.Name, b.Name))
-	})
-	return found, nil
-}
-
-// TallySeries returns the rows that Tallies adds up, by period and name in the
-// order of time. Periods without requests have none. Those of ever have no time.
-func (s *Store) TallySeries(ctx context.Context, p gateway.ProviderName, q gateway.TallyQuery) ([]gateway.TallyPoint, error) {
-	var found []gateway.TallyPoint
-	err := s.tallyQuery(ctx, p, &q, false, func(name string, at time.Time, t *gateway.Tally) {
-		if q.Per == gateway.Ever {
-			at = time.Time{}
-		}
-		found = append(found, gateway.TallyPoint{Name: name, At: at, Tally: *t})
-	})
-	if err != nil {
-		return nil, err
-	}
-	slices.SortFunc(found, func(a, b gateway.TallyPoint) int {
-		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Name, b.Name))
-	})
-	return found, nil
-}
-
-// namesAtOnce is how many names one statement asks for.
-const namesAtOnce = 500
-
-// tallyQuery reads the rows that a query asks for, or their sums by name.
-func (s *Store) tallyQuery(ctx context.Context, p gateway.ProviderName, q *gateway.TallyQuery, sums bool, visit func(name string, at time.Time, t *gateway.Tally)) error {
-	t, err := tablesOf(p)
-	if err != nil {
-		return err
-	}
-	if q.Per > gateway.Ever {
-		return gateway.Errorf(gateway.KindInvalid, "unknown period %d", q.Per)
-	}
-	if q.Of == gateway.OfKey {
-		if err := s.Fold(ctx); err != nil {
-			return err
-		}
-	}
-	var names []string
-	for _, name := range q.Names {
-		names = append(names, clean(name))
-	}
-	if q.Of == gateway.OfProvider {
-		names = []string{""} // spares going through the periods' other rows
-	}
-	slices.Sort(names)
-	names = slices.Compact(names)
-	return s.read(ctx, "read statistics from the store", func(inside context.Context, tx *sql.Tx) error {
-		for rest, first := names, true; first || len(rest) > 0; first = false {
-			chunk := rest[:min(len(rest), namesAtOnce)]
-			rest = rest[len(chunk):]
-			text, args := tallySelect(q, chunk, sums, s.now())
-			if err := visitTallies(inside, ctx, tx, t.sql(text), args, q.Counted, visit); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// tallySelect is the statement for some names, all where there are none.
-func tallySelect(q *gateway.TallyQuery, names []string, sums bool, now time.Time) (text string, args []any) {
-	columns := tallyColumns
-	if q.Counted {
-		columns = columns[:countedColumns]
-	}
-	when, group := "period", ""
-	switch {
-	case q.Per == gateway.Ever:
-		when = "last_used"
-	case sums:
-		when, group = "max(period)", " group by name"
-		columns = slices.Clone(columns)
-		for i, c := range columns {
-			columns[i] = "cast(sum(" + c + ") as bigint)"
-		}
-	}
-	text = "select name, " + when + ", " + strings.Join(columns, ", ") + " from " + tallyTable(q.Per) + " where subject = ?"
-	args = []any{string(q.Of)}
-	if len(names) > 0 {
-		text += " and name in (" + placeholders(len(names)) + ")"
-		for _, name := range names {
-			args = append(args, name)
-		}
-	}
-	if q.Per == gateway.Ever {
-		return text, args
-	}
-	if !q.Since.IsZero() {
-		text += " and period >= ?"
-		args = append(args, at(q.Since))
-	}
-	until := q.Until
-	if until.IsZero() {
-		until = now
-	}
-	return text + " and period < ?" + group, append(args, at(until))
-}
-
-// visitTallies calls visit for each row of a tallySelect.
-func visitTallies(ctx, until context.Context, tx *sql.Tx, text string, args []any, counted bool, visit func(name string, at time.Time, t *gateway.Tally)) error {
-	rows, err := tx.QueryContext(ctx, text, args...)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rows.Close() }()
-	var name string
-	var at when
-	var t gateway.Tally
-	into := []any{&name, &at}
-	for _, n := range tallyParts(&t, counted) {
-		into = append(into, n)
-	}
-	for rows.Next() {
-		if err := until.Err(); err != nil {
-			return err
-		}
-		if err := rows.Scan(into...); err != nil {
-			return err
-		}
-		visit(name, at.Time, &t)
-	}
-	return rows.Err()
-}

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -108,4 +109,54 @@ func BenchmarkApplyTallies(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkKeyTallies reads what 100,000 keys served.
+func BenchmarkKeyTallies(b *testing.B) {
+	s, _, ids := storeOf(b, manyKeys)
+	hour := time.Now().Truncate(time.Hour)
+	deltas := []gateway.Delta{served(ids)}
+	for h := range 24 {
+		d := used(ids[:1000], hour.Add(-time.Duration(h)*time.Hour))
+		deltas = append(deltas, d)
+	}
+	if err := errors.Join(s.Apply(b.Context(), deltas), s.Fold(b.Context())); err != nil {
+		b.Fatal(err)
+	}
+	for name, q := range map[string]gateway.TallyQuery{
+		"all":     {Of: gateway.OfKey, Per: gateway.Ever},
+		"counted": {Of: gateway.OfKey, Per: gateway.Ever, Counted: true},
+		"named":   {Of: gateway.OfKey, Per: gateway.Ever, Names: namesOf(ids[:50])},
+		"page":    {Of: gateway.OfKey, Per: gateway.Ever, Limit: 50},
+		"deep":    {Of: gateway.OfKey, Per: gateway.Ever, Limit: 50, Offset: 90_000, Sort: "output_tokens"},
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if found, err := s.Tallies(b.Context(), gateway.Ollama, q); err != nil || len(found) == 0 {
+					b.Fatal(len(found), err)
+				}
+			}
+		})
+	}
+	b.Run("count", func(b *testing.B) {
+		for b.Loop() {
+			if n, err := s.CountTallies(b.Context(), gateway.Ollama, gateway.TallyQuery{Of: gateway.OfKey, Per: gateway.Ever}); err != nil || n != manyKeys {
+				b.Fatal(n, err)
+			}
+		}
+	})
+	b.Run("hours", func(b *testing.B) {
+		for b.Loop() {
+			if found, err := s.KeyHours(b.Context(), gateway.Ollama, ids[7], hour.Add(-23*time.Hour)); err != nil || len(found) != 24 {
+				b.Fatal(len(found), err)
+			}
+		}
+	})
+}
+
+func namesOf(ids []gateway.KeyID) (names []string) {
+	for _, id := range ids {
+		names = append(names, string(id))
+	}
+	return names
 }

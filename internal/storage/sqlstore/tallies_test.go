@@ -37,8 +37,8 @@ func TestTallyColumns(t *testing.T) {
 		}
 	}
 	var one gateway.Tally
-	if all, some := len(tallyParts(&one, false)), len(tallyParts(&one, true)); all != len(tallyColumns) || some != countedColumns {
-		t.Errorf("%d and %d numbers for %d and %d columns", all, some, len(tallyColumns), countedColumns)
+	if all, some := len(tallyParts(&one, false)), len(tallyParts(&one, true)); all != len(tallyColumns) || some != len(countedColumns) {
+		t.Errorf("%d and %d numbers for %d and %d columns", all, some, len(tallyColumns), len(countedColumns))
 	}
 }
 
@@ -144,8 +144,12 @@ func TestStatisticsPlans(t *testing.T) {
 		for _, names := range [][]string{nil, {"a"}, {"a", "b", "c", "d", "e"}} {
 			for _, sums := range []bool{true, false} {
 				q := gateway.TallyQuery{Of: gateway.OfModel, Per: per, Since: noon, Counted: len(names) > 1}
-				text, _ := tallySelect(&q, names, sums, noon)
-				texts[fmt.Sprint("select, period ", per, " of ", names, sums)] = text
+				texts[fmt.Sprint("select, period ", per, " of ", names, sums)] = tallySelect(&q, names, sums, noon).text
+			}
+			q := gateway.TallyQuery{Of: gateway.OfModel, Per: per, Since: noon, Limit: 10}
+			texts[fmt.Sprint("count, period ", per, " of ", names)] = "select count(*)" + tallyWhere(&q, names, noon).text
+			for column := range countedColumns {
+				texts[fmt.Sprint("page, period ", per, " by ", column)] = tallyPage(&q, tallyOrder{column, true}, noon).text
 			}
 		}
 	}
