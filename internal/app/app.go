@@ -18,6 +18,8 @@ import (
 	"ollama-api-pool/internal/config"
 	"ollama-api-pool/internal/dataplane"
 	"ollama-api-pool/internal/dataplane/auth"
+	"ollama-api-pool/internal/dataplane/cache"
+	"ollama-api-pool/internal/dataplane/limit"
 	"ollama-api-pool/internal/dataplane/pool"
 	"ollama-api-pool/internal/dataplane/usage"
 	"ollama-api-pool/internal/gateway"
@@ -29,6 +31,7 @@ const (
 	tickEvery   = 500 * time.Millisecond // keys whose rest is over come back, also where nobody asks
 	followEvery = 2 * time.Second        // rows that something else inserted are noticed
 	rehashEvery = 2 * time.Second        // used plain tokens are replaced by hashes
+	forgetEvery = 10 * time.Second       // answers that are too old leave the cache
 	foldEvery   = time.Minute            // the journal of key counts is added up
 )
 
@@ -62,6 +65,11 @@ type App struct {
 	store      *sqlstore.Store
 	pools      map[gateway.ProviderName]*pool.Pool
 	tokens     *auth.Registry
+	agents     *limit.Agents
+	window     *limit.Window
+	limits     *limit.Tokens
+	models     *cache.Models
+	answers    *cache.Answers // nil: off
 	ledger     *usage.Ledger
 	trail      *usage.Trail
 	flight     *dataplane.Gauge // requests that run on the data plane
@@ -139,6 +147,7 @@ func (a *App) open(ctx context.Context) (err error) {
 		})
 	}
 	a.tokens = &auth.Registry{}
+	a.limits = limit.NewTokens(time.Now)
 	a.ledger = usage.NewLedger(usage.Options{
 		Analytics:       a.cfg.EnableAnalytics,
 		SampleRate:      a.cfg.StatsSampleRate,
@@ -147,7 +156,7 @@ func (a *App) open(ctx context.Context) (err error) {
 	a.trail = usage.NewTrail(usage.TrailOptions{Mode: trailModes[a.cfg.RequestLog]})
 	a.flight = dataplane.NewGauge(time.Now)
 	a.writer = &writer{store: a.store, pools: a.pools, ledger: a.ledger, trail: a.trail}
-	a.roster = &Roster{store: a.store, pools: a.pools, tokens: a.tokens, writer: a.writer, now: time.Now}
+	a.roster = &Roster{store: a.store, pools: a.pools, tokens: a.tokens, limits: a.limits, writer: a.writer, now: time.Now}
 	if err := a.roster.load(ctx); err != nil {
 		return err
 	}
@@ -184,6 +193,12 @@ func (a *App) runLoops(ctx context.Context) {
 		}
 		return nil
 	})
+	if a.answers != nil {
+		a.loops.Every("cache", forgetEvery, forgetEvery/4, func(context.Context) error {
+			a.answers.Tick()
+			return nil
+		})
+	}
 }
 
 // Addr is where the App listens.
@@ -311,7 +326,6 @@ func Supported(cfg *config.Config) error {
 		{cfg.SupabaseRESTURL != "", "SUPABASE_REST_URL", "this version keeps its data in DATA_DIR"},
 		{cfg.DisableKVStorage, "DISABLE_KV_STORAGE", "this version keeps its data in DATA_DIR"},
 		{cfg.MetricsPublic, "METRICS_PUBLIC", "this version has no /metrics"},
-		{cfg.ResponseCacheTTL > 0, "RESPONSE_CACHE_TTL", "this version caches model lists only"},
 	} {
 		if s.set {
 			return fmt.Errorf("%s is not supported yet: %s; unset it to start", s.name, s.cure)

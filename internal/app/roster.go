@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ollama-api-pool/internal/dataplane/auth"
+	"ollama-api-pool/internal/dataplane/limit"
 	"ollama-api-pool/internal/dataplane/pool"
 	"ollama-api-pool/internal/gateway"
 	"ollama-api-pool/internal/storage/sqlstore"
@@ -22,6 +23,7 @@ type Roster struct {
 	store  *sqlstore.Store
 	pools  map[gateway.ProviderName]*pool.Pool
 	tokens *auth.Registry
+	limits *limit.Tokens
 	writer *writer
 	now    func() time.Time
 	behind bool // the store has changes that memory lacks; belongs to follow
@@ -234,6 +236,9 @@ func (r *Roster) loadTokens(ctx context.Context) error {
 	tokens, err := r.store.Tokens(ctx)
 	if err != nil {
 		return fmt.Errorf("load the client tokens: %w", err)
+	}
+	if err := r.seedLimits(ctx, tokens...); err != nil {
+		return err
 	}
 	r.tokens.Replace(tokens)
 	return nil

@@ -54,21 +54,24 @@ func (a *App) dataPlane(deps Deps) (http.Handler, error) {
 		return nil, err
 	}
 	clients := httpkit.NewClients(a.cfg.TrustedProxies)
-	models := cache.NewModels(a.cfg.ModelsCacheTTL, time.Now)
-	window := limit.NewWindow(a.cfg.RateLimitRequests, a.cfg.RateLimitWindow, time.Now)
-	agents := limit.NewAgents(a.cfg.BotDetectionMode == config.BotBlock, a.log, time.Now)
+	a.models = cache.NewModels(a.cfg.ModelsCacheTTL, time.Now)
+	a.answers = a.answerCache(forwarder)
+	a.window = limit.NewWindow(a.cfg.RateLimitRequests, a.cfg.RateLimitWindow, time.Now)
+	a.agents = limit.NewAgents(a.cfg.BotDetectionMode == config.BotBlock, a.log, time.Now)
 	steps := httpkit.Chain(forwarder.Serve,
 		httpkit.Identify,
 		httpkit.AccessLog(a.log),
 		httpkit.Recover(a.log),
 		dataplane.Count,
-		only(a.cfg.EnableBotDetection, agents.Watch),
-		only(a.cfg.EnableRateLimit, window.Limit),
+		only(a.cfg.EnableBotDetection, a.agents.Watch),
+		only(a.cfg.EnableRateLimit, a.window.Limit),
 		dataplane.Admit,
 		auth.Require(a.tokens, time.Now, a.cfg.ModelsRequireAuth),
 		dataplane.Attempts,
+		a.limits.Limit,
 		dataplane.Local,
-		models.Serve,
+		a.models.Serve,
+		only(a.answers != nil, a.answers.Serve),
 	)
 	return &dataplane.Surface{
 		Routes:      dataplane.NewRoutes(),

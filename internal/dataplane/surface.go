@@ -112,8 +112,10 @@ func Local(next httpkit.Handler) httpkit.Handler {
 // Header values that never change, shared by all answers.
 var (
 	anyOrigin = []string{"*"}
-	exposed   = []string{"X-Request-Id, X-Upstream-Request-Id, X-Cache, X-Pool-Attempts, Retry-After"}
-	varies    = []string{"Origin"}
+	exposed   = []string{"X-Request-Id, X-Upstream-Request-Id, X-Cache, X-Pool-Attempts, Retry-After, " +
+		"X-Ratelimit-Limit-Requests, X-Ratelimit-Remaining-Requests, X-Ratelimit-Reset-Requests, " +
+		"X-Ratelimit-Limit-Tokens, X-Ratelimit-Remaining-Tokens, X-Ratelimit-Reset-Tokens"}
+	varies = []string{"Origin"}
 )
 
 func (s *Surface) allowOrigin(h http.Header, r *http.Request) {

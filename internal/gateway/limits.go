@@ -74,8 +74,8 @@ func matches(pattern, name string) bool {
 	}
 }
 
-// Used is what a client token has used of its limits.
-type Used struct {
+// TokenUsage is what a client token has used of its limits.
+type TokenUsage struct {
 	Requests, Tokens int64 // since 00:00 UTC
 	Running          int   // requests under way
 }

@@ -159,6 +159,17 @@ func agentName(which int) string {
 	return strings.TrimSuffix(patterns[which], "/")
 }
 
+// Blocked is how many requests were turned away since the start.
+func (a *Agents) Blocked() int64 {
+	n := int64(0)
+	if a.block {
+		for i := range a.seen {
+			n += a.seen[i].count.Load()
+		}
+	}
+	return n
+}
+
 // Counts tells how many requests of each suspicious agent came since the
 // start; names that never came are left out.
 func (a *Agents) Counts() map[string]int64 {

@@ -122,6 +122,9 @@ func TestAgentsAreLogged(t *testing.T) {
 	if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "requests=4") || len(got) > 400 {
 		t.Errorf("a minute later: %s", got)
 	}
+	if n := a.Blocked(); n != 0 {
+		t.Errorf("%d blocked", n)
+	}
 	if got := a.Counts(); !maps.Equal(got, map[string]int64{"curl": 5, "scrapy": 1}) {
 		t.Errorf("counts: %v", got)
 	}
@@ -139,6 +142,9 @@ func TestAgentsAreBlocked(t *testing.T) {
 	}
 	if err := visit(t, a); gateway.AsError(err).Kind != gateway.KindForbidden {
 		t.Errorf("no header at all: %v", err)
+	}
+	if n := a.Blocked(); n != 4 {
+		t.Errorf("%d blocked", n)
 	}
 	if got := a.Counts(); !maps.Equal(got, map[string]int64{"curl": 1, "(none)": 3}) {
 		t.Errorf("counts: %v", got)

@@ -235,16 +235,16 @@ func (t *Tokens) Seed(hash string, requests, tokens int64, now time.Time) {
 }
 
 // Usage tells what a limited token has used; false: nothing is known of it.
-func (t *Tokens) Usage(hash string) (gateway.Used, bool) {
+func (t *Tokens) Usage(hash string) (gateway.TokenUsage, bool) {
 	today := dayOf(t.now())
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := t.used[hash]
 	if c == nil {
-		return gateway.Used{}, false
+		return gateway.TokenUsage{}, false
 	}
 	c.turn(today)
-	return gateway.Used{Requests: c.requests, Tokens: c.tokens, Running: c.running}, true
+	return gateway.TokenUsage{Requests: c.requests, Tokens: c.tokens, Running: c.running}, true
 }
 
 // Refused counts the requests turned away since the start, by limit; limits

@@ -134,7 +134,7 @@ func TestTokensPerDay(t *testing.T) {
 	b.passes()
 	b.passes() // one is left
 	b.waits(12*time.Hour, "100, until 00:00 UTC (tokens per day)")
-	if used, _ := b.tokens.Usage("hash"); used != (gateway.Used{Requests: 2, Tokens: 198}) {
+	if used, _ := b.tokens.Usage("hash"); used != (gateway.TokenUsage{Requests: 2, Tokens: 198}) {
 		t.Errorf("used %+v", used)
 	}
 	clock.move(12 * time.Hour)
@@ -188,7 +188,7 @@ func TestConcurrent(t *testing.T) {
 				_ = panics.ask()
 			}()
 		}
-		if used, _ := tokens.Usage("hash"); used != (gateway.Used{Requests: 8}) {
+		if used, _ := tokens.Usage("hash"); used != (gateway.TokenUsage{Requests: 8}) {
 			t.Errorf("afterwards %+v", used)
 		}
 	})
@@ -230,7 +230,7 @@ func TestRefusedLater(t *testing.T) {
 				t.Errorf("%d: %v", perMinute, err)
 			}
 		}
-		if used, _ := b.tokens.Usage("hash"); used != (gateway.Used{Requests: 1}) || b.tokens.Refused()["models"] != 10 {
+		if used, _ := b.tokens.Usage("hash"); used != (gateway.TokenUsage{Requests: 1}) || b.tokens.Refused()["models"] != 10 {
 			t.Errorf("%d: used %+v, refused %v", perMinute, used, b.tokens.Refused())
 		}
 		b.then = func(_ http.ResponseWriter, r *http.Request) error { // an upstream's refusal is an answer like any other
@@ -333,13 +333,13 @@ func TestSeed(t *testing.T) {
 	b.passes()
 	b.waits(12*time.Hour, "(requests per day)")
 	b.tokens.Seed("hash", 5, 1000, clock.now()) // counts the same requests once more
-	if used, _ := b.tokens.Usage("hash"); used != (gateway.Used{Requests: 10, Tokens: 1000}) {
+	if used, _ := b.tokens.Usage("hash"); used != (gateway.TokenUsage{Requests: 10, Tokens: 1000}) {
 		t.Errorf("used %+v", used)
 	}
 	clock.move(12 * time.Hour)
 	b.passes()
 	b.tokens.Seed("hash", 10, 0, clock.now().Add(-time.Second)) // of yesterday
-	if used, _ := b.tokens.Usage("hash"); used != (gateway.Used{Requests: 1}) {
+	if used, _ := b.tokens.Usage("hash"); used != (gateway.TokenUsage{Requests: 1}) {
 		t.Errorf("the next day: used %+v", used)
 	}
 	if _, known := b.tokens.Usage("other"); known {
@@ -395,7 +395,7 @@ func TestTokensConcurrently(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if used, _ := tokens.Usage("hash"); passed.Load() != 300 || most.Load() > 5 || used != (gateway.Used{Requests: 300, Tokens: 900}) {
+	if used, _ := tokens.Usage("hash"); passed.Load() != 300 || most.Load() > 5 || used != (gateway.TokenUsage{Requests: 300, Tokens: 900}) {
 		t.Errorf("%d passed, %d at once, used %+v", passed.Load(), most.Load(), used)
 	}
 }

@@ -53,13 +53,14 @@ const (
 // CopyResponseHeaders passes an upstream's header on: everything that is meant
 // for the far end, but not the upstream's CORS headers, which speak of other
 // origins than ours. dst shares the values of src afterwards; a Vary that dst
-// has already is kept.
+// has already is kept, and so is what it says of the client's own limits.
 func CopyResponseHeaders(dst, src http.Header) {
 	hops := src["Connection"]
 	for name, v := range src {
 		switch {
 		case isHopByHop(name), strings.HasPrefix(name, "Access-Control-"), lists(hops, name):
 		case name == requestID:
+		case strings.HasPrefix(name, "X-Ratelimit-") && len(dst[name]) > 0:
 		case name == "Vary" && len(dst[name]) > 0:
 			dst[name] = append(dst[name][:len(dst[name]):len(dst[name])], v...)
 		default:
