@@ -175,10 +175,10 @@ func additions(columns []string) string {
 // placeholders is a list of n.
 func placeholders(n int) string { return "?" + strings.Repeat(", ?", n-1) }
 
-// seedTokenTally gives a token that has just been hashed the requests of the
+// seedHashed gives a token that has just been hashed the requests of the
 // time before there were tallies: its own count has all of them, and the tally
 // those since then.
-const seedTokenTally = `insert into {p}tally_ever as t (subject, name, last_used, requests, input_tokens, output_tokens)
+const seedHashed = `insert into {p}tally_ever as t (subject, name, last_used, requests, input_tokens, output_tokens)
 	select 'token', token, last_used, coalesce(request_count, 0), coalesce(input_tokens, 0), coalesce(output_tokens, 0)
 	from {p}client_tokens where token = ?
 	on conflict (subject, name) do update set
@@ -186,6 +186,6 @@ const seedTokenTally = `insert into {p}tally_ever as t (subject, name, last_used
 		input_tokens = case when t.input_tokens < excluded.input_tokens then excluded.input_tokens else t.input_tokens end,
 		output_tokens = case when t.output_tokens < excluded.output_tokens then excluded.output_tokens else t.output_tokens end`
 
-// forgetTokenTally ends what is kept of a token for ever. Its hours and days
+// forgetDeleted ends what is kept of a token for ever. Its hours and days
 // belong to what happened then and go with their time.
-const forgetTokenTally = "delete from {p}tally_ever where subject = 'token' and name = ?"
+const forgetDeleted = "delete from {p}tally_ever where subject = 'token' and name = ?"

@@ -131,9 +131,9 @@ func TestStatisticsPlans(t *testing.T) {
 		"key hours": keyHoursOf, "old key hours": pruneKeyHours, "old model hours": pruneModelHours,
 		"a model's hours":   "select 1 from {p}model_hourly where provider = ? and hour >= ?",
 		"a deleted key":     "delete from {p}tally_ever where subject = 'key' and name = ?",
-		"a deleted token":   forgetTokenTally,
+		"a deleted token":   forgetDeleted,
 		"a key's addition":  addKeyTally,
-		"a hashed token":    seedTokenTally,
+		"a hashed token":    seedHashed,
 		"a key's own hours": "delete from {p}key_hourly where key_id = ?",
 	}
 	for per := gateway.PerMinute; per <= gateway.Ever; per++ {

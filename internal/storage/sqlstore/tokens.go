@@ -173,7 +173,7 @@ func (s *Store) DeleteToken(ctx context.Context, hash string) (bool, error) {
 				}
 				deleted += n
 			}
-			if _, err := execAll(ctx, tx, t, []any{hash}, forgetTokenTally); err != nil {
+			if _, err := execAll(ctx, tx, t, []any{hash}, forgetDeleted); err != nil {
 				return err
 			}
 		}
@@ -236,7 +236,7 @@ func hashPlain(ctx context.Context, tx *sql.Tx, token gateway.Secret) error {
 		if err != nil {
 			return err
 		}
-		if _, err := execAll(ctx, tx, t, []any{hash}, seedTokenTally); err != nil {
+		if _, err := execAll(ctx, tx, t, []any{hash}, seedHashed); err != nil {
 			return err
 		}
 	}
