@@ -16,6 +16,7 @@ import (
 
 	"ollama-api-pool/internal/background"
 	"ollama-api-pool/internal/config"
+	"ollama-api-pool/internal/controlplane/jobs"
 	"ollama-api-pool/internal/dataplane"
 	"ollama-api-pool/internal/dataplane/auth"
 	"ollama-api-pool/internal/dataplane/cache"
@@ -45,6 +46,7 @@ const lastFold = 3 * time.Second
 type Deps struct {
 	Log       *slog.Logger
 	Version   string
+	Settings  config.Report     // how the settings were found, to be shown
 	Transport http.RoundTripper // to the upstreams; nil: the network, as configured
 }
 
@@ -75,6 +77,8 @@ type App struct {
 	flight     *dataplane.Gauge // requests that run on the data plane
 	writer     *writer
 	roster     *Roster
+	jobs       *jobs.Registry
+	checks     *Checks
 	adminToken gateway.Secret
 	loops      *background.Group
 
@@ -161,7 +165,8 @@ func (a *App) open(ctx context.Context) (err error) {
 		return err
 	}
 	debug.FreeOSMemory() // loading needs a multiple of what stays
-	return nil
+	a.jobs = jobs.New(a.store, a.log, time.Now)
+	return a.jobs.Recover(ctx)
 }
 
 // trailModes is what REQUEST_LOG means.
@@ -187,6 +192,10 @@ func (a *App) runLoops(ctx context.Context) {
 	a.loops.Every("follow", followEvery, followEvery/4, a.roster.follow)
 	a.loops.Every("rehash", rehashEvery, rehashEvery/4, a.roster.rehash)
 	a.loops.Every("fold", foldEvery, foldEvery/4, a.store.Fold)
+	a.loops.Every("tidy", tidyEvery, tidyEvery/4, a.tidy)
+	if every := a.cfg.HealthCheckInterval; every > 0 {
+		a.loops.Every("recheck", every, every/10, a.checks.recheck)
+	}
 	a.loops.Every("tick", tickEvery, 0, func(context.Context) error {
 		for _, p := range a.pools {
 			p.Tick(time.Now())
@@ -231,7 +240,7 @@ func (a *App) Stop(ctx context.Context) error {
 	a.handler.Store(nil) // turns new requests away, while /health/ready can still say so
 	grace, cancel := context.WithTimeout(ctx, a.cfg.ShutdownGrace)
 	defer cancel()
-	var errs []error
+	errs := []error{a.stopJobs(ctx)} // first, as callers wait for their end
 	a.active.wait(grace)
 	if err := a.server.Shutdown(grace); err != nil {
 		a.log.WarnContext(ctx, "running requests were broken off: the grace is over",

@@ -1,0 +1,56 @@
+package app
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"ollama-api-pool/internal/gateway"
+)
+
+// What is older than the settings say goes, and nothing else does.
+func TestTidy(t *testing.T) {
+	o, closeStore := openRoster(t, t.TempDir())
+	defer closeStore()
+	cfg := *o.app.cfg
+	cfg.StatsRetention.Hours, cfg.StatsRetention.Days = 7, 30
+	cfg.RequestLogMaxAge = 24 * time.Hour
+	o.app.cfg = &cfg
+
+	now := time.Now().UTC().Truncate(time.Hour)
+	day := func(n int) time.Time { return now.AddDate(0, 0, -n) }
+	var delta gateway.Delta
+	delta.Provider = gateway.Ollama
+	for _, at := range []time.Time{now, now.Add(-4 * time.Hour), day(2), day(8), day(31), day(91)} {
+		delta.Tallies = append(delta.Tallies, gateway.TallyDelta{Of: gateway.OfProvider, Minute: at, Tally: gateway.Tally{Counts: gateway.Counts{Requests: 1, Success: 1}}})
+		delta.Log = append(delta.Log, gateway.LogEntry{ID: at.Format("r20060102T15"), Provider: gateway.Ollama, StartedAt: at, Status: 500})
+	}
+	if err := o.store.Apply(t.Context(), []gateway.Delta{delta}); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.store.AddSession(t.Context(), gateway.Session{Hash: gateway.HashToken("fake-cookie"), CSRF: "x", CreatedAt: day(9), ExpiresAt: day(8)}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time there is nothing to do
+		if err := o.app.tidy(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for per, want := range map[gateway.Period]int64{gateway.PerMinute: 1, gateway.PerHour: 3, gateway.PerDay: 4, gateway.Ever: 6} {
+		got, err := o.store.Tallies(t.Context(), gateway.Ollama, gateway.TallyQuery{Of: gateway.OfProvider, Per: per, Since: day(1000), Until: now.Add(time.Hour)})
+		if err != nil || len(got) != 1 || got[0].Tally.Requests != want {
+			t.Errorf("period %d: %+v %v, want %d requests", per, got, err, want)
+		}
+	}
+	page, err := o.store.Requests(t.Context(), gateway.LogQuery{Limit: 100})
+	var left []string
+	for _, e := range page.Entries {
+		left = append(left, e.ID)
+	}
+	want := []string{now.Format("r20060102T15"), now.Add(-4 * time.Hour).Format("r20060102T15")}
+	slices.Sort(left)
+	slices.Sort(want)
+	if err != nil || !slices.Equal(left, want) {
+		t.Errorf("the log keeps %v (%v), want %v", left, err, want)
+	}
+}
