@@ -50,12 +50,14 @@ func fine(w http.ResponseWriter, r *http.Request) error {
 }
 
 func TestSurfaceOpensTheExchange(t *testing.T) {
-	w, x := visit(t, &Surface{TokenInPath: true}, ask(t, "POST", "/t/"+token+"/openrouter/v1/messages"), fine)
+	r := ask(t, "POST", "/t/"+token+"/openrouter/v1/messages")
+	r.Header.Set("User-Agent", "curl/8")
+	w, x := visit(t, &Surface{TokenInPath: true}, r, fine)
 	if w.Body.String() != "fine" {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	if x.Path != "/t/***/openrouter/v1/messages" || x.PathToken.Reveal() != token || x.Record.Provider != gateway.OpenRouter ||
-		x.Record.StartedAt.IsZero() || x.Record.Duration <= 0 || x.ClientIP.String() != "192.0.2.1" {
+		x.Record.StartedAt.IsZero() || x.Record.Duration <= 0 || x.ClientIP.String() != "192.0.2.1" || x.Agent != "curl/8" {
 		t.Errorf("%+v", x)
 	}
 }
@@ -83,27 +85,49 @@ func TestSurfaceTurnsAway(t *testing.T) {
 	}
 }
 
-// The status in the record is what the client saw.
+// The status in the record is what the client saw, and so are the words.
 func TestCount(t *testing.T) {
 	for name, tt := range map[string]struct {
-		h    httpkit.Handler
-		want int
+		h     httpkit.Handler
+		want  int
+		words string
 	}{
-		"fine":          {fine, 200},
-		"error of ours": {func(http.ResponseWriter, *http.Request) error { return gateway.Errorf(gateway.KindNoKey, "no") }, 503},
-		"unknown error": {func(http.ResponseWriter, *http.Request) error { return io.ErrUnexpectedEOF }, 500},
+		"fine": {fine, 200, ""},
+		"error of ours": {func(http.ResponseWriter, *http.Request) error {
+			return &gateway.Error{Kind: gateway.KindNoKey, Message: "no", Cause: io.ErrUnexpectedEOF}
+		}, 503, "no"},
+		"unknown error": {func(http.ResponseWriter, *http.Request) error { return io.ErrUnexpectedEOF }, 500, "internal error"},
 		"broken off": {func(w http.ResponseWriter, r *http.Request) error {
 			_ = fine(w, r)
 			return gateway.Errorf(gateway.KindUpstream, "cut")
-		}, 200},
+		}, 200, "cut"},
 		"client gone": {func(_ http.ResponseWriter, r *http.Request) error {
 			gateway.ExchangeFrom(r.Context()).Record.End = gateway.EndClientClosed
 			return io.ErrUnexpectedEOF
-		}, 0},
-		"panic": {func(http.ResponseWriter, *http.Request) error { panic("boom") }, 0},
+		}, 0, ""},
+		"panic": {func(http.ResponseWriter, *http.Request) error { panic("boom") }, 0, ""},
 	} {
-		if _, x := visit(t, &Surface{}, ask(t, "POST", "/api/chat"), tt.h); x.Record.Status != tt.want {
-			t.Errorf("%s: %d, want %d", name, x.Record.Status, tt.want)
+		if _, x := visit(t, &Surface{}, ask(t, "POST", "/api/chat"), tt.h); x.Record.Status != tt.want || x.Record.Error != tt.words {
+			t.Errorf("%s: %d %q, want %d %q", name, x.Record.Status, x.Record.Error, tt.want, tt.words)
+		}
+	}
+}
+
+// Behind the step every answer tells a number of attempts, before it none does.
+func TestAttempts(t *testing.T) {
+	refuse := func(http.ResponseWriter, *http.Request) error { return gateway.Errorf(gateway.KindInvalid, "no") }
+	twice := func(w http.ResponseWriter, r *http.Request) error {
+		x := gateway.ExchangeFrom(r.Context())
+		x.Record.Attempts = make([]gateway.Attempt, 2)
+		return refuse(w, r)
+	}
+	for _, tt := range []struct {
+		h    httpkit.Handler
+		want string
+	}{{Attempts(fine), "0"}, {Attempts(refuse), "0"}, {Attempts(twice), "2"}, {fine, ""}, {twice, ""}} {
+		w, _ := visit(t, &Surface{}, ask(t, "POST", "/api/chat"), tt.h)
+		if got := w.Header().Get("X-Pool-Attempts"); got != tt.want {
+			t.Errorf("%q, want %q", got, tt.want)
 		}
 	}
 }
@@ -143,7 +167,7 @@ func TestOrigins(t *testing.T) {
 			if got := w.Header().Get("Access-Control-Allow-Origin"); got != tt.want || w.Code != status || (w.Header().Get("Vary") == "Origin") != tt.vary {
 				t.Errorf("%s from %q with %v: %d %v", method, tt.origin, tt.origins, w.Code, w.Header())
 			}
-			if (w.Header().Get("Access-Control-Expose-Headers") != "") != (tt.want != "") {
+			if strings.Contains(w.Header().Get("Access-Control-Expose-Headers"), "X-Pool-Attempts") != (tt.want != "") {
 				t.Errorf("%s from %q: exposes %v", method, tt.origin, w.Header())
 			}
 		}

@@ -42,6 +42,11 @@ func TestWhatCounts(t *testing.T) {
 			rec := s.record()
 			equal(t, "outcome", outcome(rec), tt.want)
 			equal(t, "status of the record", rec.Status, tt.status)
+			attempts := "" // before authentication there is nothing to tell
+			if tt.want != "not counted" || tt.name == "list, anonymous" {
+				attempts = fmt.Sprint(len(rec.Attempts))
+			}
+			equal(t, "X-Pool-Attempts", got.Header.Get("X-Pool-Attempts"), attempts)
 			equal(t, "model", rec.Model, tt.model)
 			wantToken := ""
 			if tt.want != "not counted" || tt.status == 404 && tt.path != "/v1/nothing" {

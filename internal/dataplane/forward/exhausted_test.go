@@ -85,7 +85,9 @@ func TestSequences(t *testing.T) {
 			if tt.kind != "" {
 				e := readError(t, got.Body)
 				equal(t, "error", apiError{e.kind, e.code, ""}, apiError{tt.kind, tt.kind, ""})
+				equal(t, "retryable", retryable(t, got.Body), "true")
 			}
+			equal(t, "X-Pool-Attempts", got.Header.Get("X-Pool-Attempts"), fmt.Sprint(len(s.up.Calls())))
 			equal(t, "status of the record", rec.Status, tt.status)
 			equal(t, "attempts", len(rec.Attempts), strings.Count(tt.tried, " ")+1)
 			want := "failure"
@@ -181,13 +183,14 @@ func TestNoKey(t *testing.T) {
 		status int
 		kind   string
 		after  string
+		retry  string
 		words  []string
 	}{
-		{"empty pool", keys(0), 503, "no_available_keys", "", []string{"ollama", "no keys", "POST /admin/api-keys", "keys import"}},
-		{"all rest", keys(2, state(gateway.KeyState{RestsUntil: now.Add(30 * time.Second)})), 429, "rate_limit_error", "30", []string{"out of quota", "30s"}},
-		{"all failed", keys(2, state(gateway.KeyState{FailedUntil: now.Add(30 * time.Second)})), 503, "no_available_keys", "30", []string{"30s"}},
-		{"all disabled", keys(2, state(gateway.KeyState{Disabled: gateway.DisabledManual})), 503, "no_available_keys", "", nil},
-		{"switched off", func(set *setting) { set.disabled = true }, 503, "provider_disabled", "", []string{"ollama"}},
+		{"empty pool", keys(0), 503, "no_available_keys", "", "false", []string{"ollama", "no keys", "POST /admin/api-keys", "keys import"}},
+		{"all rest", keys(2, state(gateway.KeyState{RestsUntil: now.Add(30 * time.Second)})), 429, "rate_limit_error", "30", "true", []string{"out of quota", "30s"}},
+		{"all failed", keys(2, state(gateway.KeyState{FailedUntil: now.Add(30 * time.Second)})), 503, "no_available_keys", "30", "true", []string{"30s"}},
+		{"all disabled", keys(2, state(gateway.KeyState{Disabled: gateway.DisabledManual})), 503, "no_available_keys", "", "false", nil},
+		{"switched off", func(set *setting) { set.disabled = true }, 503, "provider_disabled", "", "false", []string{"ollama"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newScene(t, tt.set)
@@ -196,6 +199,8 @@ func TestNoKey(t *testing.T) {
 			equal(t, "Retry-After", got.Header.Get("Retry-After"), tt.after)
 			e := readError(t, got.Body)
 			equal(t, "error", e.kind+" "+e.code, tt.kind+" "+tt.kind)
+			equal(t, "retryable", retryable(t, got.Body), tt.retry)
+			equal(t, "X-Pool-Attempts", got.Header.Get("X-Pool-Attempts"), "0")
 			for _, w := range tt.words {
 				if !strings.Contains(e.message, w) {
 					t.Errorf("%q is not in %q", w, e.message)
@@ -238,14 +243,15 @@ func TestErrorForms(t *testing.T) {
 		status  int
 		openai  string
 		claude  string
+		retry   string
 		headers []string
 	}{
-		{"no keys", keys(0), nil, 503, "no_available_keys", "overloaded_error", nil},
-		{"refused", keys(1), fails(401, "no"), 503, "no_available_keys", "overloaded_error", []string{"Retry-After"}},
-		{"quota", keys(1), fails(429, "no"), 429, "rate_limit_error", "rate_limit_error", []string{"Retry-After"}},
-		{"broken", keys(1), testkit.Reset(), 502, "upstream_error", "api_error", nil},
-		{"too large", func(set *setting) { set.opts.MaxBodyBytes = 3 }, nil, 413, "invalid_request_error", "request_too_large", nil},
-		{"switched off", func(set *setting) { set.disabled = true }, nil, 503, "provider_disabled", "overloaded_error", nil},
+		{"no keys", keys(0), nil, 503, "no_available_keys", "overloaded_error", "false", nil},
+		{"refused", keys(1), fails(401, "no"), 503, "no_available_keys", "overloaded_error", "true", []string{"Retry-After"}},
+		{"quota", keys(1), fails(429, "no"), 429, "rate_limit_error", "rate_limit_error", "true", []string{"Retry-After"}},
+		{"broken", keys(1), testkit.Reset(), 502, "upstream_error", "api_error", "true", nil},
+		{"too large", func(set *setting) { set.opts.MaxBodyBytes = 3 }, nil, 413, "invalid_request_error", "request_too_large", "false", nil},
+		{"switched off", func(set *setting) { set.disabled = true }, nil, 503, "provider_disabled", "overloaded_error", "false", nil},
 	}
 	for _, k := range kinds {
 		for path, want := range map[string]apiError{
@@ -268,6 +274,8 @@ func TestErrorForms(t *testing.T) {
 				}
 				e.message = ""
 				equal(t, "error", e, want)
+				equal(t, "retryable", retryable(t, got.Body), k.retry)
+				equal(t, "X-Pool-Attempts", got.Header.Get("X-Pool-Attempts"), fmt.Sprint(len(s.up.Calls())))
 				equal(t, "type", got.Header.Get("Content-Type"), "application/json")
 				for _, h := range append(k.headers, "X-Request-Id") {
 					if got.Header.Get(h) == "" {

@@ -41,6 +41,7 @@ func TestModelLists(t *testing.T) {
 	first := s.get("/v1/models")
 	equal(t, "status", first.Status, 200)
 	equal(t, "X-Cache", first.Header.Get("X-Cache"), "MISS")
+	equal(t, "X-Pool-Attempts", first.Header.Get("X-Pool-Attempts"), "1")
 	equal(t, "type", first.Header.Get("Content-Type"), "application/json")
 	equal(t, "upstream id", first.Header.Get("X-Upstream-Request-Id"), "theirs")
 	list := `{"data":[` + entry + `,` +
@@ -55,6 +56,7 @@ func TestModelLists(t *testing.T) {
 		equal(t, path, got.Status, 200)
 		equal(t, path, string(got.Body), want)
 		equalSlices(t, path+" X-Cache", got.Header["X-Cache"], []string{"HIT"})
+		equalSlices(t, path+" X-Pool-Attempts", got.Header["X-Pool-Attempts"], []string{"0"})
 		equalSlices(t, path+" cookies", got.Header["Set-Cookie"], nil)
 		equal(t, path+" upstream id", got.Header.Get("X-Upstream-Request-Id"), "")
 	}

@@ -53,9 +53,10 @@ func checkBreakEvent(t *testing.T, d gateway.Dialect, before []byte) {
 	whole := append(bytes.Clone(before), breakEvent(d, tail, int64(len(before)), "the upstream's \"answer\"")...)
 	name, data := lastEvent(d, whole)
 	var e struct {
-		Type    string
-		Message string
-		Error   json.RawMessage
+		Type      string
+		Message   string
+		Retryable bool
+		Error     json.RawMessage
 	}
 	if err := json.Unmarshal([]byte(data), &e); err != nil || len(e.Error) == 0 || !strings.Contains(data, `the upstream's \"answer\"`) {
 		t.Fatalf("after %q the last event of dialect %d is %q (%v)", before, d, data, err)
@@ -64,6 +65,13 @@ func checkBreakEvent(t *testing.T, d gateway.Dialect, before []byte) {
 	wantType := wantName
 	if name != wantName || e.Type != wantType {
 		t.Fatalf("after %q: event %q of type %q", before, name, e.Type)
+	}
+	var nested struct{ Retryable bool }
+	if d != gateway.DialectOllama {
+		_ = json.Unmarshal(e.Error, &nested) // it is an object, see below
+	}
+	if e.Retryable != (d == gateway.DialectOllama) || nested.Retryable == e.Retryable {
+		t.Fatalf("after %q trying again is not said to help: %s", before, data)
 	}
 	if object := e.Error[0] == '{'; object == (d == gateway.DialectOllama) {
 		t.Fatalf("dialect %d: %s", d, e.Error)

@@ -367,6 +367,24 @@ func readError(tb testing.TB, body []byte) apiError {
 	return apiError{kind: e.Type, code: e.Code, message: e.Message}
 }
 
+// retryable is what an error says of trying again, "" if it says nothing.
+func retryable(tb testing.TB, body []byte) string {
+	tb.Helper()
+	var beside struct {
+		Retryable json.RawMessage
+		Error     json.RawMessage
+	}
+	if err := json.Unmarshal(body, &beside); err != nil {
+		tb.Fatalf("the error is no JSON: %s", body)
+	}
+	if beside.Retryable != nil {
+		return string(beside.Retryable)
+	}
+	var inside struct{ Retryable json.RawMessage }
+	_ = json.Unmarshal(beside.Error, &inside) // a text has nothing inside
+	return string(inside.Retryable)
+}
+
 // oneOf reports whether a record ended so.
 func outcome(r gateway.Record) string {
 	success, failure := r.Outcome()
