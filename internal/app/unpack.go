@@ -36,11 +36,18 @@ const (
 // backupFiles are the files that a backup may hold, with the most bytes of each.
 var backupFiles = map[string]int64{storeName: maxStoreSize, adminName: maxAdminToken}
 
+// gzipMagic begins everything that gzip writes (RFC 1952, 2.3.1).
+const gzipMagic = "\x1f\x8b"
+
 // unpack checks a backup's form, its sizes and its checksums while it writes its
 // files, and no others, into dir, which is empty.
 func unpack(ctx context.Context, r io.Reader, dir string, progress func(done int64)) (Manifest, error) {
 	in := &tallied{r: &watched{ctx: ctx, r: r}}
-	gz, err := gzip.NewReader(bufio.NewReaderSize(in, 64<<10))
+	packed := bufio.NewReaderSize(in, 64<<10)
+	if begin, err := packed.Peek(len(gzipMagic)); string(begin) != gzipMagic && (err == nil || errors.Is(err, io.EOF)) {
+		return Manifest{}, notSound("it is not a backup of this program")
+	}
+	gz, err := gzip.NewReader(packed)
 	if err != nil {
 		return Manifest{}, readFault(ctx, err)
 	}

@@ -36,22 +36,40 @@ type Streams struct {
 	Out, Err io.Writer
 }
 
-// Exit codes, for scripts.
+// Exit codes, for scripts. exitTable says what they mean.
 const (
 	exitFailed = 1
 	exitUsage  = 2
+	exitPart   = 3
 )
+
+const exitTable = `Exit codes:
+  0  done; of a list also when it is empty
+  1  failed: nothing was changed, or the message says what was
+  2  the command line makes no sense: nothing was done
+  3  not all of it: nothing matched, something named is not there, some lines
+     or keys were bad, or a job that was watched did not end well`
 
 // usageError is a command line that makes no sense.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// partError says that what was asked for could be done in part only, or that
+// there was nothing to do it to.
+type partError struct{ error }
+
+func (e partError) Unwrap() error { return e.error }
+
 // ExitCode is the process's exit code for an error that Run returned.
 func ExitCode(err error) int {
 	var u usageError
 	if errors.As(err, &u) {
 		return exitUsage
+	}
+	var part partError
+	if errors.As(err, &part) {
+		return exitPart
 	}
 	return exitFailed
 }
@@ -63,17 +81,24 @@ type program struct {
 	environ    []string
 	configFile string
 	server     string // of --server
+
+	// watched reports whether somebody sits at a stream; tests say so.
+	watched func(stream any) bool
 }
 
 // Run carries out one command line; args[0] is the program's name. It returns
 // when the command is done or ctx ends.
 func Run(ctx context.Context, args, environ []string, streams Streams) error {
-	p := &program{Streams: streams, name: callName(args[0]), environ: environ}
+	p := &program{Streams: streams, name: callName(args[0]), environ: environ, watched: isTerminal}
+	return p.run(ctx, args)
+}
+
+func (p *program) run(ctx context.Context, args []string) error {
 	root := p.root()
 	root.SetArgs(args[1:])
-	root.SetIn(streams.In)
-	root.SetOut(streams.Out)
-	root.SetErr(streams.Err)
+	root.SetIn(p.In)
+	root.SetOut(p.Out)
+	root.SetErr(p.Err)
 	return root.ExecuteContext(ctx)
 }
 
@@ -94,7 +119,9 @@ It gives each request a key in turn, fails over when a key, an account or the
 upstream gives out, and streams the answer back untouched. Applications speak
 OpenAI's, Anthropic's or Ollama's protocol to it.
 
-Without a command it serves.`,
+Without a command it serves.
+
+` + exitTable,
 		Example: `  ollama-api-pool                       serve on :8787 with data in ./data
   ollama-api-pool demo                  watch failover with no account at all
   ollama-api-pool keys import keys.txt  add keys, one a line
@@ -104,7 +131,7 @@ Without a command it serves.`,
 		SilenceErrors: true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context()) },
 	}
-	root.CompletionOptions.HiddenDefaultCmd = false
+	root.CompletionOptions.DisableDefaultCmd = true // ours has examples
 	root.PersistentFlags().StringVar(&p.configFile, "config", "", "read settings from this TOML `file` (a wrangler.toml will do); the environment wins")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w\nSee '%s --help'", err, cmd.CommandPath())}
@@ -146,8 +173,15 @@ func (p *program) warn(report config.Report) {
 }
 
 // logger makes the log that the settings ask for.
-func (p *program) logger(cfg *config.Config) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: cfg.LogLevel}
+func (p *program) logger(cfg *config.Config) *slog.Logger { return p.logFrom(cfg, cfg.LogLevel) }
+
+// quiet makes the log of a command: what it does it says itself.
+func (p *program) quiet(cfg *config.Config) *slog.Logger {
+	return p.logFrom(cfg, max(cfg.LogLevel, slog.LevelWarn))
+}
+
+func (p *program) logFrom(cfg *config.Config, level slog.Level) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: level}
 	if cfg.LogFormat == config.LogJSON {
 		return slog.New(slog.NewJSONHandler(p.Err, opts))
 	}

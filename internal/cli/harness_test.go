@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"ollama-api-pool/internal/app"
@@ -88,6 +89,13 @@ func stopped(t *testing.T) place {
 // start starts the instance of a place and gives its address.
 func start(t *testing.T, p place, more ...string) string {
 	t.Helper()
+	url, _ := startAndStop(t, p, more...)
+	return url
+}
+
+// startAndStop starts the instance of a place; stop ends it before the test does.
+func startAndStop(t *testing.T, p place, more ...string) (url string, stop func()) {
+	t.Helper()
 	env := append([]string{"LISTEN_ADDR=127.0.0.1:0", "SHUTDOWN_GRACE=1s"}, append(more, p.env...)...)
 	cfg, _, err := config.Load(env, "")
 	if err != nil {
@@ -97,12 +105,13 @@ func start(t *testing.T, p place, more ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		if err := a.Stop(context.Background()); err != nil {
 			t.Errorf("stop: %v", err)
 		}
 	})
-	return a.URL()
+	t.Cleanup(stop)
+	return a.URL(), stop
 }
 
 // everyPlace calls f with an instance that does not run, with one that runs in

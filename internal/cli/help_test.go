@@ -13,7 +13,7 @@ import (
 func every(cmd *cobra.Command, f func(*cobra.Command)) {
 	f(cmd)
 	for _, c := range cmd.Commands() {
-		if c.Name() != "help" && c.Name() != "completion" {
+		if c.Name() != "help" {
 			every(c, f)
 		}
 	}
@@ -110,6 +110,9 @@ func commandIn(line string) []string {
 		case r == '\'' || r == '"':
 			quote, inWord = r, true
 		case r == ' ':
+			if w := word.String(); w == "|" || w == "<" || w == ">" {
+				return args // what follows is the shell's
+			}
 			if inWord {
 				args = append(args, word.String())
 				word.Reset()
@@ -126,12 +129,15 @@ func commandIn(line string) []string {
 func TestCommandIn(t *testing.T) {
 	for line, want := range map[string][]string{
 		"  ollama-api-pool": {},
-		"  A=$(cat x) ollama-api-pool keys list --json ":       {"keys", "list", "--json"},
-		"  T=$(ollama-api-pool tokens create \"my app\")":      {"tokens", "create", "my app"},
-		"  ollama-api-pool demo                  watch it":     {"demo"},
-		"  ollama-api-pool keys import keys.txt  add keys":     {"keys", "import", "keys.txt"},
-		`  ollama-api-pool classify --body '{"a": "b"}' -x`:    {"classify", "--body", `{"a": "b"}`, "-x"},
-		"  ollama-api-pool                       serve on ...": {},
+		"  A=$(cat x) ollama-api-pool keys list --json ":        {"keys", "list", "--json"},
+		"  T=$(ollama-api-pool tokens create \"my app\")":       {"tokens", "create", "my app"},
+		"  ollama-api-pool demo                  watch it":      {"demo"},
+		"  ollama-api-pool keys import keys.txt  add keys":      {"keys", "import", "keys.txt"},
+		`  ollama-api-pool classify --body '{"a": "b"}' -x`:     {"classify", "--body", `{"a": "b"}`, "-x"},
+		"  ollama-api-pool                       serve on ...":  {},
+		"  ollama-api-pool backup - | ssh x 'cat > y'":          {"backup", "-"},
+		"  ollama-api-pool keys add - -x < key.txt":             {"keys", "add", "-", "-x"},
+		"  ollama-api-pool completion zsh > \"${fpath[1]}/_x\"": {"completion", "zsh"},
 	} {
 		if got := commandIn(line); !slices.Equal(got, want) {
 			t.Errorf("%q: %q, want %q", line, got, want)

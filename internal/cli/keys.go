@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,14 +17,15 @@ import (
 func (p *program) keysCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keys",
-		Short: "Import and list the upstream keys of the pool",
+		Short: "Fill, show, mend and empty the pool of upstream keys",
 		Long: `Keys are the credentials of upstream accounts. Requests are spread over them.
 
 These commands work on the instance of DATA_DIR, whether it runs or not, and
 with --server on one that runs elsewhere.`,
 	}
 	p.serverFlag(cmd)
-	return group(cmd, p.keysImportCommand(), p.keysListCommand())
+	return group(cmd, p.keysAddCommand(), p.keysImportCommand(), p.keysListCommand(), p.keysShowCommand(), p.keysExportCommand(),
+		p.keysEnableCommand(), p.keysDisableCommand(), p.keysDeleteCommand(), p.keysClearRestCommand())
 }
 
 // sortable are the orders in which keys can be listed.
@@ -32,9 +35,10 @@ const standardLimit = 50
 
 // keysList is one call of 'keys list'.
 type keysList struct {
-	provider, status, search, sort string
-	limit                          int
-	json                           bool
+	keyFilter
+	sort        string
+	limit, page int
+	json        bool
 }
 
 func (p *program) keysListCommand() *cobra.Command {
@@ -48,39 +52,37 @@ taken out by hand); expired.`,
 		Example: `  ollama-api-pool keys list
   ollama-api-pool keys list --status resting
   ollama-api-pool keys list --provider openrouter --sort -last_used --limit 10
+  ollama-api-pool keys list --category gpt-oss --page 2
   ollama-api-pool keys list --search alice@example.com --json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.listKeys(cmd, &o) },
 	}
-	providerFlag(cmd, &o.provider)
+	o.flags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.status, "status", "all", "only keys in this `state`: active, resting, failed, disabled, expired")
-	f.StringVar(&o.search, "search", "", "only keys with this `text` in the user name, or that are this key, id or category")
 	f.StringVar(&o.sort, "sort", "created_at", "`order`: "+strings.Join(sortable, ", ")+"; - in front reverses it")
 	f.IntVar(&o.limit, "limit", standardLimit, "show this `many` at most, 0 for all")
+	f.IntVar(&o.page, "page", 1, "show the `n`th that many")
 	jsonFlag(cmd, &o.json)
 	return cmd
 }
 
 // query checks what was asked for.
 func (o *keysList) query() (gateway.ProviderName, gateway.KeyQuery, error) {
-	q := gateway.KeyQuery{Search: strings.TrimSpace(o.search), Sort: o.sort, Limit: o.limit}
-	name, err := parseProvider(o.provider)
-	if err != nil {
-		return name, q, err
+	name, f, err := o.read()
+	q := gateway.KeyQuery{Status: f.Status, Category: f.Category, Search: f.Search, Sort: o.sort, Limit: o.limit}
+	switch {
+	case err != nil:
+	case !slices.Contains(sortable, strings.TrimPrefix(o.sort, "-")):
+		err = usageError{fmt.Errorf("cannot sort by %q: use %s, with - in front for the reverse", gateway.Clip(o.sort, widestName), strings.Join(sortable, ", "))}
+	case o.limit < 0:
+		err = usageError{errors.New("--limit must not be below 0")}
+	case o.page < 1 || o.page > math.MaxInt32 || o.limit > math.MaxInt32:
+		err = usageError{errors.New("--page must be from 1 on")}
+	case o.limit == 0 && o.page > 1:
+		err = usageError{errors.New("--limit 0 is all keys: there is no other page")}
 	}
-	if o.status != "" && o.status != "all" {
-		if q.Status = gateway.KeyStatus(o.status); !slices.Contains(gateway.KeyStatuses(), q.Status) {
-			return name, q, usageError{fmt.Errorf("unknown state %q: use all, active, resting, failed, disabled or expired", gateway.Clip(o.status, widestName))}
-		}
-	}
-	if !slices.Contains(sortable, strings.TrimPrefix(o.sort, "-")) {
-		return name, q, usageError{fmt.Errorf("cannot sort by %q: use %s, with - in front for the reverse", gateway.Clip(o.sort, widestName), strings.Join(sortable, ", "))}
-	}
-	if o.limit < 0 {
-		return name, q, usageError{fmt.Errorf("--limit must not be below 0")}
-	}
-	return name, q, nil
+	q.Offset = (max(o.page, 1) - 1) * max(o.limit, 0)
+	return name, q, err
 }
 
 // listedKeysJSON is what 'keys list --json' prints.
@@ -107,7 +109,10 @@ func (p *program) listKeys(cmd *cobra.Command, o *keysList) error {
 		return p.printJSON(listedKeysJSON{name, append([]keyRow{}, page.Keys...), page.Total})
 	}
 	if len(page.Keys) == 0 {
-		if q.Status != "" || q.Search != "" {
+		if page.Total > 0 {
+			return p.say("There are %s, none on page %d.\n", count(page.Total, "key"), o.page)
+		}
+		if q.Status != "" || q.Search != "" || q.Category != "" {
 			return p.say("No %s key matches.\n", name)
 		}
 		return p.say("The %s pool is empty. Add keys from a file, one a line:\n\n  %s\n", name, p.importHint(name))
@@ -120,8 +125,11 @@ func (p *program) listKeys(cmd *cobra.Command, o *keysList) error {
 	if err := p.table([]string{"ID", "KEY", "USER", "STATUS", "UNTIL", "FAILURES", "LAST ERROR", "REQUESTS"}, rows); err != nil {
 		return err
 	}
-	if len(page.Keys) < page.Total {
-		p.remark("%d of %d keys; --limit 0 shows all.\n", len(page.Keys), page.Total)
+	switch last := q.Offset + len(page.Keys); {
+	case o.page > 1:
+		p.remark("%d to %d of %d keys.\n", q.Offset+1, last, page.Total)
+	case last < page.Total:
+		p.remark("%d of %d keys; --limit 0 shows all.\n", last, page.Total)
 	}
 	return nil
 }

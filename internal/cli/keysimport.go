@@ -6,14 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"iter"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"ollama-api-pool/internal/app"
 	"ollama-api-pool/internal/controlplane/importer"
 	"ollama-api-pool/internal/gateway"
 )
@@ -73,7 +71,7 @@ func (p *program) importKeys(ctx context.Context, file string, o *keysImport) er
 		shown.show(func() string { return t.line(src) })
 	})
 	if o.dryRun {
-		err = p.tryImport(ctx, name, t, keys)
+		t.Added, t.Existing, err = p.tryImport(ctx, name, keys)
 	} else {
 		err = p.operate(ctx, func(op operator) (err error) {
 			t.Added, t.Existing, err = op.AddKeys(ctx, name, keys)
@@ -95,42 +93,38 @@ func interrupted(ctx context.Context, err error) error {
 	return err
 }
 
-// tryImport counts what an import would do.
-func (p *program) tryImport(ctx context.Context, name gateway.ProviderName, t *tally, keys iter.Seq2[gateway.Key, error]) error {
-	known, err := p.knownKeys(ctx, name)
+// tryImport counts what an import would do. A store that is not there yet is
+// not made.
+func (p *program) tryImport(ctx context.Context, name gateway.ProviderName, keys iter.Seq2[gateway.Key, error]) (added, existing int, err error) {
+	there, err := p.thereIs()
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
+	if !there {
+		return countNew(map[gateway.KeyID]struct{}{}, keys)
+	}
+	err = p.operate(ctx, func(op operator) (err error) {
+		added, existing, err = op.TryKeys(ctx, name, keys)
+		return err
+	})
+	return added, existing, err
+}
+
+// countNew counts keys that are not among the known ones, to which it adds them.
+func countNew(known map[gateway.KeyID]struct{}, keys iter.Seq2[gateway.Key, error]) (added, existing int, err error) {
 	for k, err := range keys {
 		if err != nil {
-			return err
+			return 0, 0, err
 		}
 		id := gateway.IDOfKey(k.Secret)
 		if _, there := known[id]; there {
-			t.Existing++
+			existing++
 			continue
 		}
 		known[id] = struct{}{}
-		t.Added++
+		added++
 	}
-	return nil
-}
-
-// knownKeys are the ids of the keys in the pool. A store that is not there yet
-// is not made.
-func (p *program) knownKeys(ctx context.Context, name gateway.ProviderName) (known map[gateway.KeyID]struct{}, err error) {
-	cfg, err := p.settings()
-	if err != nil {
-		return nil, err
-	}
-	if _, err := os.Stat(app.StorePath(cfg.DataDir)); p.server == "" && errors.Is(err, fs.ErrNotExist) {
-		return map[gateway.KeyID]struct{}{}, nil
-	}
-	err = p.operate(ctx, func(op operator) (err error) {
-		known, err = op.KeyIDs(ctx, name)
-		return err
-	})
-	return known, err
+	return added, existing, nil
 }
 
 // reportImport prints what an import did. With nothing usable it is an error.
@@ -180,7 +174,7 @@ func (p *program) openImport(ctx context.Context, file string) (*importSource, e
 	s := &importSource{}
 	var in io.Reader
 	if file == "-" {
-		if isTerminal(p.In) {
+		if p.watched(p.In) {
 			p.remark("Reading keys, one a line. Ctrl-D ends (on Windows Ctrl-Z and Enter).\n")
 		}
 		pipe := interruptible(ctx, p.In)

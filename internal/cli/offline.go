@@ -2,87 +2,66 @@ package cli
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"iter"
-	"time"
+	"log/slog"
+	"net/http"
 
 	"ollama-api-pool/internal/app"
 	"ollama-api-pool/internal/config"
 	"ollama-api-pool/internal/gateway"
 )
 
-// offline is an instance that does not run: its store, held for one command.
+// offline is an instance that does not run: its store, held for one command. It
+// is asked over the same API as one that runs, within this process.
 type offline struct {
+	*remote
 	store *app.Offline
+	api   *local
 	cfg   *config.Config
 }
 
-// Keys implements operator.
-func (o *offline) Keys(ctx context.Context, p gateway.ProviderName, q gateway.KeyQuery) (keyPage, error) {
-	keys, total, err := o.store.Keys(ctx, p, q)
-	if err != nil {
-		return keyPage{}, err
-	}
-	now := time.Now()
-	page := keyPage{Keys: make([]keyRow, 0, len(keys)), Total: total}
-	for i := range keys {
-		page.Keys = append(page.Keys, rowOfKey(&keys[i], now))
-	}
-	return page, nil
-}
-
-// KeyIDs implements operator.
-func (o *offline) KeyIDs(ctx context.Context, p gateway.ProviderName) (map[gateway.KeyID]struct{}, error) {
-	keys, _, err := o.store.Keys(ctx, p, gateway.KeyQuery{})
+// openOffline opens the store of an instance that does not run.
+func openOffline(ctx context.Context, cfg *config.Config, log *slog.Logger) (*offline, error) {
+	store, err := app.OpenOffline(ctx, cfg, log)
 	if err != nil {
 		return nil, err
 	}
-	ids := make(map[gateway.KeyID]struct{}, len(keys))
-	for i := range keys {
-		ids[gateway.IDOfKey(keys[i].Secret)] = struct{}{}
+	token := gateway.Secret(rand.Text()) // for this process alone
+	h, err := store.API(token, Version())
+	if err != nil {
+		return nil, errors.Join(err, store.Close(ctx))
 	}
-	return ids, nil
+	api := newLocal(h)
+	r := &remote{base: "http://" + app.Reachable(cfg.ListenAddr), token: token, client: &http.Client{
+		Transport: &http.Transport{DialContext: api.dial},
+	}}
+	return &offline{remote: r, store: store, api: api, cfg: cfg}, nil
 }
 
-// AddKeys implements operator.
+// AddKeys implements operator. No limit for uploads holds here.
 func (o *offline) AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.Seq2[gateway.Key, error]) (added, existing int, err error) {
 	return o.store.AddKeys(ctx, p, keys)
 }
 
-// Tokens implements operator.
-func (o *offline) Tokens(ctx context.Context) ([]tokenRow, error) {
-	tokens, err := o.store.Tokens(ctx)
+// TryKeys implements operator.
+func (o *offline) TryKeys(ctx context.Context, p gateway.ProviderName, keys iter.Seq2[gateway.Key, error]) (added, existing int, err error) {
+	there, _, err := o.store.Keys(ctx, p, gateway.KeyQuery{})
 	if err != nil {
-		return nil, err
+		return 0, 0, err
 	}
-	rows := make([]tokenRow, 0, len(tokens))
-	for i := range tokens {
-		rows = append(rows, rowOfToken(&tokens[i]))
+	known := make(map[gateway.KeyID]struct{}, len(there))
+	for i := range there {
+		known[gateway.IDOfKey(there[i].Secret)] = struct{}{}
 	}
-	return rows, nil
+	return countNew(known, keys)
 }
-
-// CreateToken implements operator.
-func (o *offline) CreateToken(ctx context.Context, name string, providers []gateway.ProviderName, ttl time.Duration) (newToken, error) {
-	t, secret, err := o.store.CreateToken(ctx, name, providers, ttl)
-	if err != nil {
-		return newToken{}, err
-	}
-	return newToken{
-		ID: t.ID(), Token: secret.Reveal(), Name: t.Name, Providers: t.Providers,
-		CreatedAt: orNil(t.CreatedAt), ExpiresAt: orNil(t.ExpiresAt),
-	}, nil
-}
-
-// RevokeToken implements operator.
-func (o *offline) RevokeToken(ctx context.Context, ref string) error {
-	return o.store.RevokeToken(ctx, ref)
-}
-
-// URL implements operator.
-func (o *offline) URL() string { return "http://" + app.Reachable(o.cfg.ListenAddr) }
 
 // Runs implements operator.
 func (o *offline) Runs() bool { return false }
 
 // Close implements operator.
-func (o *offline) Close(ctx context.Context) error { return o.store.Close(ctx) }
+func (o *offline) Close(ctx context.Context) error {
+	return errors.Join(o.api.server.Shutdown(ctx), o.remote.Close(ctx), o.store.Close(ctx))
+}

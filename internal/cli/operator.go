@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"iter"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,7 +19,7 @@ import (
 
 // operatorCommands are the commands for who runs an instance.
 func (p *program) operatorCommands() []*cobra.Command {
-	return []*cobra.Command{p.keysCommand(), p.tokensCommand(), p.configCommand(), p.classifyCommand(), p.encryptionCommand()}
+	return []*cobra.Command{p.keysCommand(), p.tokensCommand(), p.configCommand(), p.classifyCommand(), p.encryptionCommand(), p.backupCommand(), p.restoreCommand(), p.completionCommand()}
 }
 
 // operator is what commands ask of an instance. One that runs is asked over
@@ -25,8 +27,18 @@ func (p *program) operatorCommands() []*cobra.Command {
 type operator interface {
 	// Keys returns a page of keys; a limit of 0 means all.
 	Keys(ctx context.Context, p gateway.ProviderName, q gateway.KeyQuery) (keyPage, error)
-	// KeyIDs returns the ids of all keys.
-	KeyIDs(ctx context.Context, p gateway.ProviderName) (map[gateway.KeyID]struct{}, error)
+	// Key tells all about a key that is named by itself or its id; that it is not
+	// there is a partError.
+	Key(ctx context.Context, p gateway.ProviderName, ref string) (keyStory, error)
+	// ExportKeys writes the keys that a filter finds, in one of exportFormats.
+	ExportKeys(ctx context.Context, p gateway.ProviderName, f gateway.KeyFilter, format string, reveal bool, w io.Writer) error
+	// AddKey adds one key; added is false if it was there already.
+	AddKey(ctx context.Context, p gateway.ProviderName, k newKey) (id gateway.KeyID, added bool, err error)
+	// ChangeKeys does something to keys, with d of it where that takes a time, or
+	// only counts them.
+	ChangeKeys(ctx context.Context, set *keySet, act keyAct, d time.Duration, dryRun bool) (changedKeys, error)
+	// TryKeys counts what AddKeys would add.
+	TryKeys(ctx context.Context, p gateway.ProviderName, keys iter.Seq2[gateway.Key, error]) (added, existing int, err error)
 	// AddKeys adds all keys of a sequence or, after an error, none.
 	AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.Seq2[gateway.Key, error]) (added, existing int, err error)
 	// Tokens lists the client tokens.
@@ -72,22 +84,36 @@ func (p *program) settings() (*config.Config, error) {
 	return cfg, err
 }
 
+// thereIs reports whether there is an instance at all: one of --server, or a
+// store in the data directory.
+func (p *program) thereIs() (bool, error) {
+	cfg, err := p.settings()
+	if err != nil || p.server != "" {
+		return true, err
+	}
+	_, err = os.Stat(app.StorePath(cfg.DataDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return true, err
+}
+
 func (p *program) reach(ctx context.Context, cfg *config.Config) (operator, error) {
 	if p.server != "" {
 		return distant(p.server, cfg.AdminToken)
 	}
 	deadline := time.Now().Add(holdPatience)
 	for {
-		store, err := app.OpenOffline(ctx, cfg, p.logger(cfg))
+		op, err := openOffline(ctx, cfg, p.quiet(cfg))
 		if err == nil {
-			return &offline{store, cfg}, nil
+			return op, nil
 		}
 		if !errors.Is(err, app.ErrHeld) {
 			return nil, err
 		}
-		op, why := running(ctx, cfg)
+		other, why := running(ctx, cfg)
 		if why == nil {
-			return op, nil
+			return other, nil
 		}
 		if errors.Is(why, errTokenElsewhere) {
 			return nil, why
@@ -133,7 +159,7 @@ func running(ctx context.Context, cfg *config.Config) (operator, error) {
 // providerFlag adds --provider, read with parseProvider.
 func providerFlag(cmd *cobra.Command, into *string) {
 	cmd.Flags().StringVar(into, "provider", string(gateway.Ollama), "`name` of the provider: ollama or openrouter")
-	_ = cmd.RegisterFlagCompletionFunc("provider", cobra.FixedCompletions([]string{string(gateway.Ollama), string(gateway.OpenRouter)}, cobra.ShellCompDirectiveNoFileComp))
+	completeFixed(cmd, "provider", string(gateway.Ollama), string(gateway.OpenRouter))
 }
 
 func parseProvider(s string) (gateway.ProviderName, error) {

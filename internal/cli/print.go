@@ -160,7 +160,7 @@ const progressEvery = 200 * time.Millisecond
 
 // progress starts to show progress if somebody watches.
 func (p *program) progress() *progress {
-	if !isTerminal(p.Err) {
+	if !p.watched(p.Err) {
 		return &progress{}
 	}
 	return &progress{w: p.Err, now: time.Now, next: time.Now().Add(progressEvery)}
@@ -195,4 +195,12 @@ func (g *progress) end() {
 // mebibytes is a size for people.
 func mebibytes(n int64) string {
 	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+}
+
+// sentence begins a text with a capital.
+func sentence(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
 }

@@ -106,28 +106,28 @@ type listedCounts struct {
 
 // Keys implements operator.
 func (r *remote) Keys(ctx context.Context, p gateway.ProviderName, q gateway.KeyQuery) (keyPage, error) {
-	ask := url.Values{"provider": {string(p)}}
-	for name, value := range map[string]string{"status": string(q.Status), "category": q.Category, "search": q.Search, "sort": q.Sort} {
-		if value != "" {
-			ask.Set(name, value)
-		}
+	ask := filterQuery(p, gateway.KeyFilter{Status: q.Status, Category: q.Category, Search: q.Search})
+	if q.Sort != "" {
+		ask.Set("sort", q.Sort)
 	}
 	if q.Limit <= 0 {
 		ask.Set("fetch", "all")
 		return r.page(ctx, ask)
 	}
+	// The API's pages are smaller than those that may be asked for here.
 	size := min(q.Limit, largestPage)
+	skip := q.Offset % size
 	ask.Set("pageSize", strconv.Itoa(size))
 	var all keyPage
-	for n := 1; ; n++ {
+	for n := q.Offset/size + 1; ; n++ {
 		ask.Set("page", strconv.Itoa(n))
 		page, err := r.page(ctx, ask)
 		if err != nil {
 			return keyPage{}, err
 		}
 		all.Keys, all.Total = append(all.Keys, page.Keys...), page.Total
-		if len(all.Keys) >= q.Limit || len(page.Keys) < size {
-			all.Keys = all.Keys[:min(q.Limit, len(all.Keys))]
+		if len(all.Keys) >= skip+q.Limit || len(page.Keys) < size {
+			all.Keys = all.Keys[min(skip, len(all.Keys)):min(skip+q.Limit, len(all.Keys))]
 			return all, nil
 		}
 	}
@@ -157,27 +157,126 @@ func (r *remote) page(ctx context.Context, ask url.Values) (keyPage, error) {
 	return keyPage(keys), nil
 }
 
-// KeyIDs implements operator.
-func (r *remote) KeyIDs(ctx context.Context, p gateway.ProviderName) (map[gateway.KeyID]struct{}, error) {
-	var list struct {
-		Keys []struct {
-			ID gateway.KeyID `json:"id"`
-		} `json:"api_keys"`
+func filterQuery(p gateway.ProviderName, f gateway.KeyFilter) url.Values {
+	ask := url.Values{"provider": {string(p)}}
+	for name, value := range map[string]string{"status": string(f.Status), "category": f.Category, "search": f.Search} {
+		if value != "" {
+			ask.Set(name, value)
+		}
 	}
-	ask := url.Values{"provider": {string(p)}, "fetch": {"all"}}
-	if err := r.call(ctx, http.MethodGet, "/admin/api-keys", ask, nil, &list); err != nil {
-		return nil, err
+	return ask
+}
+
+// Key implements operator. A key itself does not belong into an address.
+func (r *remote) Key(ctx context.Context, p gateway.ProviderName, ref string) (keyStory, error) {
+	var story keyStory
+	err := r.call(ctx, http.MethodGet, "/admin/api-keys/"+string(idOfKey(ref)), url.Values{"provider": {string(p)}}, nil, &story)
+	return story, err
+}
+
+// ExportKeys implements operator.
+func (r *remote) ExportKeys(ctx context.Context, p gateway.ProviderName, f gateway.KeyFilter, format string, reveal bool, w io.Writer) error {
+	ask := filterQuery(p, f)
+	ask.Set("format", format)
+	if reveal {
+		ask.Set("reveal", "true")
 	}
-	ids := make(map[gateway.KeyID]struct{}, len(list.Keys))
-	for _, k := range list.Keys {
-		ids[k.ID] = struct{}{}
+	return r.stream(ctx, http.MethodGet, "/admin/api-keys/export", ask, nil, "*/*", func(body io.Reader) error {
+		_, err := io.Copy(w, body)
+		return err
+	})
+}
+
+// AddKey implements operator.
+func (r *remote) AddKey(ctx context.Context, p gateway.ProviderName, k newKey) (id gateway.KeyID, added bool, err error) {
+	ask := struct {
+		APIKey   string `json:"api_key"`
+		Username string `json:"username,omitempty"`
+		TTL      int64  `json:"ttl,omitempty"` // seconds
+		Provider string `json:"provider"`
+	}{k.secret.Reveal(), k.username, int64(k.ttl / time.Second), string(p)}
+	var answer struct {
+		ID      gateway.KeyID `json:"id"`
+		Message string        `json:"message"`
 	}
-	return ids, nil
+	err = r.call(ctx, http.MethodPost, "/admin/api-keys", nil, ask, &answer)
+	return answer.ID, answer.Message == "Added", err
+}
+
+// keyAct is something that can be done to keys.
+type keyAct struct{ method, path string }
+
+// What can be done to keys.
+var (
+	keysEnable    = keyAct{http.MethodPost, "/admin/keys/enable"}
+	keysDisable   = keyAct{http.MethodPost, "/admin/keys/disable"} // for a time, 0 until they are enabled
+	keysDelete    = keyAct{http.MethodDelete, "/admin/api-keys"}
+	keysClearRest = keyAct{http.MethodPost, "/admin/keys/clear-rest"}
+)
+
+// chosenKeys is the part of a call that says which keys it is about.
+type chosenKeys struct {
+	APIKeys  []string      `json:"apiKeys,omitempty"`
+	Filter   *chosenFilter `json:"filter,omitempty"`
+	Expect   *int          `json:"expect,omitempty"`
+	Provider string        `json:"provider"`
+}
+
+type chosenFilter struct {
+	Status   string `json:"status,omitempty"`
+	Category string `json:"category,omitempty"`
+	Search   string `json:"search,omitempty"`
+}
+
+func chosenBy(set *keySet) chosenKeys {
+	out := chosenKeys{APIKeys: set.refs, Provider: string(set.provider)}
+	if f := set.filter; f != nil {
+		out.Filter = &chosenFilter{string(f.Status), f.Category, f.Search}
+		if *f == (gateway.KeyFilter{}) {
+			out.Filter.Status = everyProvider // all keys
+		}
+	}
+	return out
+}
+
+// ChangeKeys implements operator.
+func (r *remote) ChangeKeys(ctx context.Context, set *keySet, act keyAct, d time.Duration, dryRun bool) (changedKeys, error) {
+	ask := struct {
+		chosenKeys
+		Duration *int64 `json:"duration,omitempty"` // seconds
+	}{chosenKeys: chosenBy(set)}
+	if act == keysDisable {
+		seconds := int64(d / time.Second)
+		ask.Duration = &seconds
+	}
+	query := url.Values{}
+	if dryRun {
+		query.Set("dryRun", "true")
+	} else if set.filter != nil {
+		ask.Expect = &set.expect
+	}
+	var answer struct {
+		Changed int `json:"changed"`
+		Deleted int `json:"deleted"`
+		Failed  int `json:"failed"`
+		Total   int `json:"total"`
+	}
+	err := r.call(ctx, act.method, act.path, query, ask, &answer)
+	return changedKeys{Changed: answer.Changed + answer.Deleted, Missing: answer.Failed, Total: answer.Total}, err
 }
 
 // AddKeys implements operator. The keys are sent as they come; of the lines
 // that they were read from, only they and the user names leave this machine.
 func (r *remote) AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.Seq2[gateway.Key, error]) (added, existing int, err error) {
+	return r.upload(ctx, keys, url.Values{"provider": {string(p)}})
+}
+
+// TryKeys implements operator.
+func (r *remote) TryKeys(ctx context.Context, p gateway.ProviderName, keys iter.Seq2[gateway.Key, error]) (added, existing int, err error) {
+	return r.upload(ctx, keys, url.Values{"provider": {string(p)}, "dryRun": {"true"}})
+}
+
+func (r *remote) upload(ctx context.Context, keys iter.Seq2[gateway.Key, error], query url.Values) (added, existing int, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	up := startUpload(keys, cancel)
@@ -193,7 +292,7 @@ func (r *remote) AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.
 		Existing int               `json:"existing"`
 		Invalid  []json.RawMessage `json:"invalid"`
 	}
-	err = r.send(ctx, http.MethodPost, "/admin/api-keys/import", url.Values{"provider": {string(p)}}, up.body, &answer)
+	err = r.send(ctx, http.MethodPost, "/admin/api-keys/import", query, up.body, &answer)
 	if err != nil {
 		_ = up.body.CloseWithError(err)
 		if why := up.failure(); why != nil {
@@ -265,16 +364,72 @@ func (r *remote) call(ctx context.Context, method, path string, query url.Values
 }
 
 func (r *remote) send(ctx context.Context, method, path string, query url.Values, body io.Reader, into any) error {
+	resp, err := r.do(ctx, method, path, query, body, "application/json")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	return r.read(resp, into)
+}
+
+// stream makes a call with body, unless that is nil, as JSON, whose answer may
+// take as long as it takes as long as something comes.
+func (r *remote) stream(ctx context.Context, method, path string, query url.Values, body any, accept string, read func(io.Reader) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var in io.Reader = http.NoBody
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("encode a call: %w", err)
+		}
+		in = bytes.NewReader(text)
+	}
+	resp, err := r.do(ctx, method, path, query, in, accept)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return r.refusal(resp)
+	}
+	awake := time.AfterFunc(stallTimeout, func() { cancel(errSilent) })
+	defer awake.Stop()
+	err = read(&heard{resp.Body, awake})
+	if why := context.Cause(ctx); err != nil && why != nil {
+		return r.unreachable(why)
+	}
+	return err
+}
+
+var errSilent = errors.New("it stopped in the middle of its answer")
+
+// heard puts off a timer whenever something is read.
+type heard struct {
+	r     io.Reader
+	timer *time.Timer
+}
+
+// Read reads.
+func (h *heard) Read(b []byte) (int, error) {
+	n, err := h.r.Read(b)
+	h.timer.Reset(stallTimeout)
+	return n, err
+}
+
+// do makes a call and gives its answer, whatever that is; its body is to be
+// closed.
+func (r *remote) do(ctx context.Context, method, path string, query url.Values, body io.Reader, accept string) (*http.Response, error) {
 	address := r.base + path
 	if len(query) > 0 {
 		address += "?" + query.Encode()
 	}
 	req, err := http.NewRequestWithContext(ctx, method, address, body)
 	if err != nil {
-		return fmt.Errorf("ask %s: %w", r.base, err)
+		return nil, fmt.Errorf("ask %s: %w", r.base, err)
 	}
 	req.Header.Set("Authorization", "Bearer "+r.token.Reveal())
-	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Accept", accept)
 	req.Header.Set("User-Agent", "ollama-api-pool/"+Version())
 	if body != http.NoBody {
 		req.Header.Set("Content-Type", "application/json")
@@ -287,10 +442,9 @@ func (r *remote) send(ctx context.Context, method, path string, query url.Values
 		if why := context.Cause(ctx); why != nil {
 			err = why
 		}
-		return r.unreachable(err)
+		return nil, r.unreachable(err)
 	}
-	defer func() { _ = resp.Body.Close() }()
-	return r.read(resp, into)
+	return resp, nil
 }
 
 // read reads an answer.
@@ -313,6 +467,7 @@ func (r *remote) refusal(resp *http.Response) error {
 	var told struct {
 		Error struct {
 			Message string `json:"message"`
+			Code    string `json:"code"`
 		} `json:"error"`
 	}
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorAnswer))
@@ -323,8 +478,17 @@ func (r *remote) refusal(resp *http.Response) error {
 	if resp.StatusCode == http.StatusUnauthorized {
 		message += "\nIt was " + r.base + " that was asked. Its admin token is ADMIN_TOKEN in its settings, else in its DATA_DIR/admin-token."
 	}
+	if resp.StatusCode == http.StatusNotFound && told.Error.Code == "not_found" {
+		if strings.HasPrefix(resp.Request.URL.Path, "/admin/") && message == unknownAddress {
+			return fmt.Errorf("%s does not know this call: is it an older version?", r.base)
+		}
+		return partError{errors.New(message)}
+	}
 	return errors.New(message)
 }
+
+// unknownAddress is what the API says of a call that it does not know.
+const unknownAddress = "no such address"
 
 // unreachable is the error of a call that got no answer. The address is left
 // out but for its beginning: what was searched for may be a key.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strings"
 	"time"
 
 	"ollama-api-pool/internal/gateway"
@@ -106,4 +107,14 @@ func textOrNil(s string) *string {
 		return nil
 	}
 	return &s
+}
+
+// idOfKey is the public name of a key that is given by itself or by that name.
+// A text that can be either is taken for the name.
+func idOfKey(ref string) gateway.KeyID {
+	ref = strings.TrimSpace(ref)
+	if len(ref) == gateway.KeyIDLen && strings.Trim(strings.ToLower(ref), "0123456789abcdef") == "" {
+		return gateway.KeyID(strings.ToLower(ref))
+	}
+	return gateway.IDOfKey(gateway.Secret(ref))
 }

@@ -54,7 +54,7 @@ func TestTokensEverywhere(t *testing.T) {
 			wantStatus(t, p.url, token, http.StatusUnauthorized)
 		}
 		for _, ref := range []string{token, other.ID, "x"} {
-			r := p.fails(t, exitFailed, "no such token", "", "tokens", "revoke", ref)
+			r := p.fails(t, exitPart, "no such token", "", "tokens", "revoke", ref)
 			wantNone(t, r.out+r.err, token)
 		}
 		wantAll(t, p.ok(t, "", "tokens", "list").out, "no token yet")
