@@ -99,7 +99,14 @@ func (r *Roster) EnableKeys(ctx context.Context, p gateway.ProviderName, ids []g
 	var found []gateway.KeyID
 	err := r.writer.alone(ctx, func() error {
 		found = r.known(p, ids)
-		if err := r.store.EnableKeys(ctx, p, found); err != nil {
+		note := gateway.Delta{Provider: p, Events: happened(found, gateway.KeyEvent{At: r.now(), What: gateway.EventEnabled, Detail: "by an operator"})}
+		for _, id := range found {
+			note.States = append(note.States, gateway.StateChange{Key: id})
+		}
+		if err := r.store.Apply(ctx, []gateway.Delta{note}); err != nil {
+			return err
+		}
+		if err := r.store.EnableKeys(ctx, p, found); err != nil { // also which models they may not use
 			return err
 		}
 		for _, id := range found {
@@ -121,7 +128,9 @@ func (r *Roster) DisableKeys(ctx context.Context, p gateway.ProviderName, ids []
 	var found []gateway.KeyID
 	err := r.writer.alone(ctx, func() error {
 		found = r.known(p, ids)
-		change := gateway.Delta{Provider: p}
+		change := gateway.Delta{Provider: p, Events: happened(found, gateway.KeyEvent{
+			At: r.now(), What: gateway.EventDisabled, Detail: "by an operator", Until: s.DisabledUntil,
+		})}
 		for _, id := range found {
 			change.States = append(change.States, gateway.StateChange{Key: id, State: s})
 		}
@@ -165,25 +174,11 @@ func (r *Roster) Tokens(ctx context.Context) ([]gateway.Token, error) {
 
 // CreateToken issues a client token. The secret is returned here and never again.
 func (r *Roster) CreateToken(ctx context.Context, name string, providers []gateway.ProviderName, ttl time.Duration) (gateway.Token, gateway.Secret, error) {
-	secret := gateway.NewTokenSecret()
-	t := gateway.Token{
-		Hash: gateway.HashToken(secret), Preview: gateway.PreviewToken(secret),
-		Name: name, Providers: slices.Clone(providers), CreatedAt: r.now().UTC(),
-	}
+	t := gateway.Token{Name: name, Providers: providers, CreatedAt: r.now().UTC()}
 	if ttl > 0 {
 		t.ExpiresAt = t.CreatedAt.Add(ttl)
 	}
-	err := r.writer.alone(ctx, func() error {
-		if err := r.store.AddToken(ctx, t); err != nil {
-			return err
-		}
-		r.tokens.Put(t)
-		return nil
-	})
-	if err != nil {
-		return gateway.Token{}, "", err
-	}
-	return t, secret, nil
+	return r.IssueToken(ctx, t)
 }
 
 // RevokeToken deletes a client token, named by itself, its hash or its id. It

@@ -11,7 +11,6 @@ import (
 	"ollama-api-pool/internal/dataplane/cache"
 	"ollama-api-pool/internal/dataplane/forward"
 	"ollama-api-pool/internal/dataplane/limit"
-	"ollama-api-pool/internal/dataplane/provider"
 	"ollama-api-pool/internal/gateway"
 	"ollama-api-pool/internal/httpkit"
 )
@@ -23,13 +22,21 @@ func (a *App) routes(deps Deps) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	api := admin.New(admin.Parts{Keys: a.roster, Tokens: a.roster, Stats: a.roster}, admin.Options{
+	if a.checks, err = a.newChecks(deps); err != nil {
+		return nil, err
+	}
+	api := admin.New(admin.Parts{
+		Keys: a.roster, Tokens: a.roster, Stats: a.roster,
+		Sessions: a.roster, Stories: a.roster, Imports: a.checks, Cache: a, System: a,
+	}, admin.Options{
 		Token:          a.adminToken,
 		ImportMaxBytes: a.cfg.ImportMaxBytes,
 		SpoolDir:       a.cfg.DataDir,
 		Origins:        a.cfg.CORSAllowedOrigins,
 		Clients:        httpkit.NewClients(a.cfg.TrustedProxies),
 		Version:        a.version,
+		Started:        a.started,
+		Settings:       deps.Settings,
 		Storage:        "sqlite",
 		Log:            a.log,
 		Now:            time.Now,
@@ -37,6 +44,8 @@ func (a *App) routes(deps Deps) (http.Handler, error) {
 	known := dataplane.NewRoutes()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path := r.URL.Path; {
+		case path == "/api/test-templates": // ours, among the upstream's addresses
+			api.ServeHTTP(w, r)
 		case known.Serves(path):
 			data.ServeHTTP(w, r)
 		case path == "/health", path == "/health/ready":
@@ -96,13 +105,7 @@ func only(on bool, step httpkit.Middleware) httpkit.Middleware {
 func (a *App) forwarder(deps Deps) (*forward.Forwarder, error) {
 	upstreams := map[gateway.ProviderName]*forward.Upstream{}
 	for _, name := range gateway.Providers() {
-		appURL := a.cfg.OpenRouterAppURL
-		if appURL == "" {
-			appURL = a.cfg.PublicSiteURL
-		}
-		adapter, err := provider.New(name, provider.Options{
-			BaseURL: a.cfg.BaseURL(name), AppURL: appURL, AppTitle: a.cfg.OpenRouterAppTitle, Version: a.version,
-		})
+		adapter, err := a.adapter(name)
 		if err != nil {
 			return nil, err
 		}

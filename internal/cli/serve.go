@@ -36,7 +36,7 @@ func (p *program) serve(ctx context.Context) error {
 		return err
 	}
 	tuneMemory(p.environ)
-	a, err := app.Start(ctx, cfg, app.Deps{Log: p.logger(cfg), Version: Version()})
+	a, err := app.Start(ctx, cfg, app.Deps{Log: p.logger(cfg), Version: Version(), Settings: report})
 	if err != nil {
 		return err
 	}

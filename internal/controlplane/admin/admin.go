@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"ollama-api-pool/internal/config"
 	"ollama-api-pool/internal/gateway"
 	"ollama-api-pool/internal/httpkit"
 )
@@ -44,6 +45,13 @@ type Keys interface {
 	// DisableKeys takes keys out for a time, 0 until they are enabled, and
 	// returns which of them there were.
 	DisableKeys(ctx context.Context, p gateway.ProviderName, ids []gateway.KeyID, d time.Duration) ([]gateway.KeyID, error)
+	// ClearRest ends the rest of keys and returns which of them rested.
+	ClearRest(ctx context.Context, p gateway.ProviderName, ids []gateway.KeyID) ([]gateway.KeyID, error)
+	// KeyIDs returns the keys that a filter chooses.
+	KeyIDs(ctx context.Context, p gateway.ProviderName, f gateway.KeyFilter) ([]gateway.KeyID, error)
+	// EachKey calls visit for every key that a filter chooses, as they were at
+	// one moment, and stops at its first error. visit must not change keys.
+	EachKey(ctx context.Context, p gateway.ProviderName, f gateway.KeyFilter, visit func(gateway.Key) error) error
 }
 
 // Tokens is what the API needs of the client tokens. Changes are durable when
@@ -51,8 +59,15 @@ type Keys interface {
 type Tokens interface {
 	// Tokens lists the tokens, the oldest first.
 	Tokens(ctx context.Context) ([]gateway.Token, error)
-	// CreateToken issues a token, ttl 0 for ever. Nobody learns the secret again.
-	CreateToken(ctx context.Context, name string, providers []gateway.ProviderName, ttl time.Duration) (gateway.Token, gateway.Secret, error)
+	// IssueToken issues a token with the name, providers, end and limits of t.
+	// Nobody learns the secret again.
+	IssueToken(ctx context.Context, t gateway.Token) (gateway.Token, gateway.Secret, error)
+	// ChangeToken changes a token, named by itself or its id; one that is not
+	// there is a gateway.Error of KindNotFound.
+	ChangeToken(ctx context.Context, ref string, c gateway.TokenChange) (gateway.Token, error)
+	// TokenUsage tells what limited tokens have used today, by hash; tokens of
+	// which nothing is known are left out.
+	TokenUsage(tokens []gateway.Token) map[string]gateway.TokenUsage
 	// RevokeToken deletes a token, named by itself or its id; one that is not
 	// there is a gateway.Error of KindNotFound.
 	RevokeToken(ctx context.Context, ref string) error
@@ -72,6 +87,8 @@ type Options struct {
 	Origins        []string         // whose cross-origin calls are answered, in small letters; "*": everybody's
 	Clients        *httpkit.Clients // tells the clients' addresses
 	Version        string           // of the program
+	Started        time.Time        // when the program started
+	Settings       config.Report    // what it was started with
 	Storage        string           // what the keys are stored in, in a word
 	Log            *slog.Logger
 	Now            func() time.Time
@@ -79,17 +96,31 @@ type Options struct {
 
 // Parts are the things that the API shows and changes.
 type Parts struct {
-	Keys   Keys
-	Tokens Tokens
-	Stats  Stats
+	Keys     Keys
+	Tokens   Tokens
+	Stats    Stats
+	Sessions Sessions
+	Stories  Stories
+	Imports  Imports
+	Cache    Cache
+	System   System
+	Checks   Checks
+	Jobs     Jobs
 }
 
 // API is the admin API. It may be used concurrently.
 type API struct {
-	opt    Options
-	keys   Keys
-	tokens Tokens
-	stats  Stats
+	opt      Options
+	keys     Keys
+	tokens   Tokens
+	stats    Stats
+	sessions Sessions
+	stories  Stories
+	imports  Imports
+	cache    Cache
+	system   System
+	checks   Checks
+	jobs     Jobs
 
 	digest [sha256.Size]byte // of the admin token
 	guard  *guard
@@ -105,6 +136,8 @@ type API struct {
 func New(parts Parts, o Options) *API {
 	a := &API{
 		opt: o, keys: parts.Keys, tokens: parts.Tokens, stats: parts.Stats,
+		sessions: parts.Sessions, stories: parts.Stories, imports: parts.Imports, cache: parts.Cache, system: parts.System,
+		checks: parts.Checks, jobs: parts.Jobs,
 		digest: sha256.Sum256([]byte(o.Token)), guard: newGuard(o.Now, o.Log),
 	}
 	a.mount(a.routes())

@@ -11,9 +11,9 @@ import (
 	"ollama-api-pool/internal/gateway"
 )
 
-// formText reads the one file of a form, line by line. Fields beside it are
-// handed to field, before or after the file.
-func formText(form *multipart.Reader, field func(name, value string) error) iter.Seq2[importer.Item, error] {
+// formText reads the one file of a form, line by line. Its name and the fields
+// beside it, before or after the file, are noted in in.
+func formText(form *multipart.Reader, in *inflow) iter.Seq2[importer.Item, error] {
 	return func(yield func(importer.Item, error) bool) {
 		files := 0
 		for {
@@ -26,7 +26,7 @@ func formText(form *multipart.Reader, field func(name, value string) error) iter
 				return
 			}
 			if !isFile(part) {
-				if err := formField(part, field); err != nil {
+				if err := formField(part, in); err != nil {
 					yield(nil, err)
 					return
 				}
@@ -36,6 +36,7 @@ func formText(form *multipart.Reader, field func(name, value string) error) iter
 				yield(nil, gateway.Errorf(gateway.KindInvalid, "the form has more than one file: send one at a time"))
 				return
 			}
+			in.file = part.FileName()
 			for item, err := range importer.Lines(part, 0) {
 				if !yield(item, err) || err != nil {
 					return
@@ -54,12 +55,13 @@ func isFile(part *multipart.Part) bool {
 	return part.FileName() != "" || part.FormName() == "file" || part.FormName() == "content"
 }
 
-func formField(part *multipart.Part, field func(name, value string) error) error {
+func formField(part *multipart.Part, in *inflow) error {
 	value, err := io.ReadAll(io.LimitReader(part, maxShortText))
 	if err != nil {
 		return formFault(err)
 	}
-	return field(part.FormName(), string(value))
+	in.field(part.FormName(), string(value))
+	return nil
 }
 
 // formFault keeps of an error what tells whose fault it was. The words of the

@@ -26,6 +26,7 @@ const maxDetails = 50
 type inflow struct {
 	items    iter.Seq2[importer.Item, error]
 	provider string
+	file     string // its name, "" where there was none
 }
 
 // field takes what stands beside the keys.
@@ -35,39 +36,37 @@ func (in *inflow) field(name, value string) {
 	}
 }
 
-// onlyField is field where nothing else may stand beside the keys.
-func (in *inflow) onlyField(name, value string) error {
-	if name != "provider" {
-		return gateway.Errorf(gateway.KindInvalid, "unknown field %q", gateway.Clip(name, 64))
-	}
-	in.provider = value
-	return nil
-}
-
 type badLine struct {
 	Line   int    `json:"line"`
 	Reason string `json:"reason"`
 }
 
-// imported is what an import did.
+// imported is what an import did, or would do.
 type imported struct {
 	provider        gateway.ProviderName
 	added, existing int
+	repeated        int // of those that exist: they were in the body before; known of a dry run only
 	bad             int
 	badLines        []badLine // the first ones
+	dryRun          bool
+	preview         []previewLine // of a dry run: the first ones
 }
+
+// lines is how many lines or elements the body had.
+func (im *imported) lines() int { return im.added + im.existing + im.bad }
 
 // take imports all keys of a body or, after an error, none. The body is read
 // to its end before the pool is touched, so that nobody waits for a slow one.
-func (a *API) take(r *http.Request, in *inflow, listed int) (*imported, error) {
+func (a *API) take(r *http.Request, in *inflow) (*imported, error) {
 	var f faults
 	f.provider(r, "") // a wrong one is told before the body is read
+	out := &imported{badLines: []badLine{}, dryRun: f.truth(r, "dryRun")}
 	if err := f.err(); err != nil {
 		return nil, err
 	}
+	began := a.opt.Now()
 	s := newSpool(a.opt.SpoolDir)
 	defer s.close()
-	out := &imported{badLines: []badLine{}}
 	for item, err := range in.items {
 		if err != nil {
 			return nil, brokenOff(err)
@@ -77,8 +76,9 @@ func (a *API) take(r *http.Request, in *inflow, listed int) (*imported, error) {
 			if err := s.add(item); err != nil {
 				return nil, err
 			}
+			out.show(item)
 		case importer.BadLine:
-			if out.bad++; out.bad <= listed {
+			if out.bad++; out.bad <= maxListed {
 				out.badLines = append(out.badLines, badLine{item.Line, item.Reason})
 			}
 		}
@@ -87,12 +87,16 @@ func (a *API) take(r *http.Request, in *inflow, listed int) (*imported, error) {
 	if err := f.err(); err != nil {
 		return nil, err
 	}
+	if out.dryRun {
+		return out, a.foresee(s, out)
+	}
 	var err error
 	if out.added, out.existing, err = a.keys.AddKeys(r.Context(), out.provider, s.keys(a.opt.Now())); err != nil {
 		return nil, err
 	}
 	a.noteKeys(r, "keys imported", out.provider,
 		slog.Int("added", out.added), slog.Int("existing", out.existing), slog.Int("bad_lines", out.bad))
+	a.record(r, in, out, began)
 	return out, nil
 }
 
@@ -134,21 +138,29 @@ func (a *API) limited(next httpkit.Handler) httpkit.Handler {
 }
 
 type importAnswer struct {
-	Total        int       `json:"total"` // keys in the pool afterwards
+	Total        int       `json:"total" description:"Keys in the pool afterwards."`
 	Added        int       `json:"added"`
-	Existing     int       `json:"existing"`
-	Invalid      []badLine `json:"invalid" nullable:"false"`
-	InvalidTotal int       `json:"invalidTotal"` // more than are listed if there are very many
+	Existing     int       `json:"existing" description:"Those that were there already, or came twice."`
+	Invalid      []badLine `json:"invalid"`
+	InvalidTotal int       `json:"invalidTotal" description:"More than are listed if there are very many."`
+	foreseen
+}
+
+// importQuery is the query of an import, for the OpenAPI document.
+type importQuery struct {
+	providerQuery
+	DryRun bool   `query:"dryRun" description:"Only says what would happen."`
+	Source string `header:"X-Import-Source" description:"Where the keys come from, for the list of imports: a file's name, which may be percent-encoded."`
 }
 
 // importKeysRequest is what importKeys reads, for the OpenAPI document.
 type importKeysRequest struct {
-	Keys     []string `json:"keys" nullable:"false" description:"Keys, or lines in any form that an import knows."`
+	Keys     []string `json:"keys" description:"Keys, or lines in any form that an import knows."`
 	Provider string   `json:"provider,omitempty"`
 }
 
 var importKeysDoc = operation{
-	summary: "Import a list of keys", group: "Import", query: providerQuery{}, body: importKeysRequest{}, answer: importAnswer{},
+	summary: "Import a list of keys", group: "Import", query: importQuery{}, body: importKeysRequest{}, answer: importAnswer{},
 	about:   "All or nothing. Repeats within the call count as existing; bad lines are told by number and reason.",
 	example: `{"keys":["anna@example.com----fake-password----fake-session----0123456789abcdef.fake"]}`, tolerant: true,
 }
@@ -168,9 +180,10 @@ type importTextRequest struct {
 }
 
 var importTextDoc = operation{
-	summary: "Import a text", group: "Import", query: providerQuery{}, body: importTextRequest{}, answer: importAnswer{},
+	summary: "Import a text", group: "Import", query: importQuery{}, body: importTextRequest{}, answer: importAnswer{},
 	about: "One key a line: bare, `user----key`, or `email----password----session----key`. Passwords and sessions are dropped while reading. All or nothing.",
 	texts: []string{"text/plain", "application/octet-stream", "multipart/form-data"}, example: `{"content":"anna----0123456789abcdef.fake"}`,
+	tolerant: true,
 }
 
 // importText adds the keys of a text, which is the body, a file in a form or a
@@ -179,13 +192,13 @@ func (a *API) importText(w http.ResponseWriter, r *http.Request) error {
 	in := &inflow{}
 	switch kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind {
 	case "application/json":
-		in.items = jsonText(r.Body, "content", in.onlyField)
+		in.items = jsonText(r.Body, "content", in.field)
 	case "multipart/form-data":
 		form, err := r.MultipartReader()
 		if err != nil {
 			return gateway.Errorf(gateway.KindInvalid, "the form cannot be read: its Content-Type has no boundary")
 		}
-		in.items = formText(form, in.onlyField)
+		in.items = formText(form, in)
 	case "", "text/plain", "application/octet-stream":
 		in.items = importer.Lines(r.Body, 0)
 	case "application/x-www-form-urlencoded":
@@ -193,7 +206,7 @@ func (a *API) importText(w http.ResponseWriter, r *http.Request) error {
 		if !beginsObject(body) {
 			return notUnderstood(kind)
 		}
-		in.items = jsonText(body, "content", in.onlyField)
+		in.items = jsonText(body, "content", in.field)
 	default:
 		return notUnderstood(kind)
 	}
@@ -221,14 +234,18 @@ func beginsObject(body *bufio.Reader) bool {
 }
 
 func (a *API) answerImport(w http.ResponseWriter, r *http.Request, in *inflow) error {
-	out, err := a.take(r, in, maxListed)
+	out, err := a.take(r, in)
 	if err != nil {
 		return err
 	}
-	return httpkit.WriteJSON(w, http.StatusOK, importAnswer{
+	answer := importAnswer{
 		Total: sum(a.keys.CountKeys(out.provider)), Added: out.added, Existing: out.existing,
-		Invalid: out.badLines, InvalidTotal: out.bad,
-	})
+		Invalid: out.badLines, InvalidTotal: out.bad, foreseen: out.foreseen(),
+	}
+	if out.dryRun {
+		answer.Total += out.added
+	}
+	return httpkit.WriteJSON(w, http.StatusOK, answer)
 }
 
 type accountsAnswer struct {
@@ -236,18 +253,19 @@ type accountsAnswer struct {
 	Imported   int       `json:"imported"`
 	Failed     int       `json:"failed"`
 	Duplicates int       `json:"duplicates"`
-	Total      int       `json:"total"`                    // accounts in the body
-	Details    []badLine `json:"details" nullable:"false"` // why the first ones failed
+	Total      int       `json:"total" description:"Accounts in the body."`
+	Details    []badLine `json:"details" description:"Why the first ones failed, 50 at most."`
+	foreseen
 }
 
 // importAccountsRequest is what importAccounts reads, for the OpenAPI document.
 type importAccountsRequest struct {
-	Accounts []any  `json:"accounts" nullable:"false" description:"Lines, or objects with api_key and username or email."`
+	Accounts []any  `json:"accounts" description:"Lines, or objects with api_key and username or email."`
 	Provider string `json:"provider,omitempty"`
 }
 
 var importAccountsDoc = operation{
-	summary: "Import a list of accounts", group: "Import", query: providerQuery{}, body: importAccountsRequest{}, answer: accountsAnswer{},
+	summary: "Import a list of accounts", group: "Import", query: importQuery{}, body: importAccountsRequest{}, answer: accountsAnswer{},
 	example: `{"accounts":[{"api_key":"0123456789abcdef.fake","email":"anna@example.com"}]}`, tolerant: true,
 }
 
@@ -255,12 +273,12 @@ var importAccountsDoc = operation{
 func (a *API) importAccounts(w http.ResponseWriter, r *http.Request) error {
 	in := &inflow{}
 	in.items = importer.JSONAccounts(r.Body, in.field)
-	out, err := a.take(r, in, maxDetails)
+	out, err := a.take(r, in)
 	if err != nil {
 		return err
 	}
 	return httpkit.WriteJSON(w, http.StatusOK, accountsAnswer{
 		Success: true, Imported: out.added, Failed: out.bad, Duplicates: out.existing,
-		Total: out.added + out.existing + out.bad, Details: out.badLines,
+		Total: out.lines(), Details: out.badLines[:min(len(out.badLines), maxDetails)], foreseen: out.foreseen(),
 	})
 }

@@ -2,6 +2,8 @@ package admin
 
 import (
 	"bufio"
+	"cmp"
+	"encoding/json"
 	"errors"
 	"io"
 	"iter"
@@ -18,17 +20,18 @@ const maxShortText = 256
 
 // jsonText reads the lines in one member of a JSON object, a text of any
 // length, as they come: encoding/json would hold all of it in memory. Other
-// members must be short texts and are handed to field, before or after.
-func jsonText(r io.Reader, name string, field func(name, value string) error) iter.Seq2[importer.Item, error] {
+// members that are short texts are handed to field, before or after; what else
+// there is is passed over.
+func jsonText(r io.Reader, name string, field func(name, value string)) iter.Seq2[importer.Item, error] {
 	return func(yield func(importer.Item, error) bool) {
 		d := &textDocument{in: bufio.NewReaderSize(r, 64<<10)}
 		err := d.members(func(member string) error {
 			if member != name {
-				value, err := d.short()
-				if err != nil {
-					return err
+				value, isText, err := d.value(0)
+				if isText && err == nil {
+					field(member, value)
 				}
-				return field(member, value)
+				return err
 			}
 			if d.found {
 				return gateway.Errorf(gateway.KindInvalid, "field %q is there twice", name)
@@ -48,7 +51,7 @@ func jsonText(r io.Reader, name string, field func(name, value string) error) it
 // errStop says that nobody wants the rest of a sequence.
 var errStop = errors.New("stop")
 
-// textDocument reads a JSON object whose members are all texts.
+// textDocument reads a JSON object of which one member is a long text.
 type textDocument struct {
 	in    *bufio.Reader
 	read  int64 // bytes, for messages
@@ -117,22 +120,93 @@ func (d *textDocument) lines(name string, yield func(importer.Item, error) bool)
 	return nil
 }
 
-// short reads a text that is not long, or null.
-func (d *textDocument) short() (string, error) {
+// maxDepth bounds the nesting of what is passed over.
+const maxDepth = 32
+
+// value reads a short text, or passes over a value of another kind.
+func (d *textDocument) value(depth int) (text string, isText bool, err error) {
 	c, err := d.next()
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	switch c {
-	case '"':
-		return d.rest()
-	case 'n':
-		if word, _ := d.in.Peek(3); string(word) == "ull" {
-			d.skip(3)
-			return "", nil
+	switch {
+	case c == '"':
+		text, err = d.beginning()
+		return text, true, err
+	case c == '{' || c == '[':
+		if depth == maxDepth {
+			return "", false, gateway.Errorf(gateway.KindInvalid, "the body is nested too deep at byte %d", d.read)
+		}
+		return "", false, d.pass(c, depth)
+	}
+	return "", false, d.word(c)
+}
+
+// pass passes over an object or a list from behind its opening bracket.
+func (d *textDocument) pass(open byte, depth int) error {
+	end := open + 2 // in ASCII, of both kinds
+	for first := true; ; first = false {
+		c, err := d.next()
+		if err != nil {
+			return err
+		}
+		if c == end && first {
+			return nil
+		}
+		if err := d.in.UnreadByte(); err != nil {
+			return err
+		}
+		d.read--
+		if open == '{' {
+			if _, isText, err := d.value(depth + 1); err != nil || !isText {
+				return cmp.Or(err, d.invalid())
+			}
+			if err := d.expect(':'); err != nil {
+				return err
+			}
+		}
+		if _, _, err := d.value(depth + 1); err != nil {
+			return err
+		}
+		if c, err = d.next(); err != nil || c == end {
+			return err
+		}
+		if c != ',' {
+			return d.invalid()
 		}
 	}
-	return "", gateway.Errorf(gateway.KindInvalid, "the body must be an object of strings: see byte %d", d.read)
+}
+
+// word passes over a number, true, false or null, of which c was the beginning.
+func (d *textDocument) word(c byte) error {
+	b := []byte{c}
+	for {
+		head, err := d.in.Peek(1)
+		if err != nil || !isWord(head[0]) || len(b) > maxShortText {
+			break
+		}
+		b = append(b, head[0])
+		d.skip(1)
+	}
+	if !json.Valid(b) {
+		return d.invalid()
+	}
+	return nil
+}
+
+func isWord(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z' || c == '+' || c == '-' || c == '.'
+}
+
+// beginning reads a text from behind its opening quote and gives as much of it
+// as makes a short one too long, at most.
+func (d *textDocument) beginning() (string, error) {
+	text := &jsonString{d: d}
+	b, err := io.ReadAll(io.LimitReader(text, maxShortText+1))
+	if err == nil {
+		_, err = io.Copy(io.Discard, text)
+	}
+	return string(b), err
 }
 
 // rest reads a short text from behind its opening quote.

@@ -15,10 +15,7 @@ import (
 
 // readAll gives the items as text, the fields, and the error.
 func readAll(r io.Reader) (items, fields []string, err error) {
-	field := func(name, value string) error {
-		fields = append(fields, name+"="+value)
-		return nil
-	}
+	field := func(name, value string) { fields = append(fields, name+"="+value) }
 	for item, e := range jsonText(r, "content", field) {
 		if e != nil {
 			return items, fields, e
@@ -41,12 +38,14 @@ func itemText(item importer.Item) string {
 func TestJSONText(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"content":"fake-key-1"}`: "[1  fake-key-1] []",
-		"\ufeff" + ` { "content" : "user----fake-key-1\r\nfake-key-2\n" , "provider" : "ollama" } `: "[1 user fake-key-1 2  fake-key-2] [provider=ollama]",
-		`{"provider":null,"content":"a\u0062\/\"\\c-key-1"}`:                                        `[1  ab/"\c-key-1] [provider=]`,
-		`{"content":"\ud83d\ude00----fake-key-1"}`:                                                  "[1 😀 fake-key-1] []",
-		`{"content":"\ud83dx----fake-key-1\n\ud83d\u0041----fake-key-2"}`:                           "[1 bad: user name has a character that cannot be printed 2 bad: user name has a character that cannot be printed] []",
-		`{"content":"fake\tkey"}`:                                                                   "[1 bad: key has a character that is not printable ASCII] []",
-		`{"content":""}`:                                                                            "[] []",
+		"\ufeff" + ` { "content" : "user----fake-key-1\r\nfake-key-2\n" , "provider" : "ollama" } `:            "[1 user fake-key-1 2  fake-key-2] [provider=ollama]",
+		`{"provider":null,"content":"a\u0062\/\"\\c-key-1"}`:                                                   `[1  ab/"\c-key-1] []`,
+		`{"content":"\ud83d\ude00----fake-key-1"}`:                                                             "[1 😀 fake-key-1] []",
+		`{"content":"\ud83dx----fake-key-1\n\ud83d\u0041----fake-key-2"}`:                                      "[1 bad: user name has a character that cannot be printed 2 bad: user name has a character that cannot be printed] []",
+		`{"content":"fake\tkey"}`:                                                                              "[1 bad: key has a character that is not printable ASCII] []",
+		`{"a":[],"b":{},"c":[{"d":[1,-2.5e+3,true]},null,"e"],"content":"fake-key-1","f":{"g":"h","i":false}}`: "[1  fake-key-1] []",
+		`{"note":"` + strings.Repeat("x", 300) + `","content":"fake-key-1"}`:                                   "[1  fake-key-1] [note=" + strings.Repeat("x", 257) + "]",
+		`{"content":""}`: "[] []",
 	} {
 		for _, r := range []io.Reader{strings.NewReader(body), iotest.OneByteReader(strings.NewReader(body))} {
 			items, fields, err := readAll(r)
@@ -56,26 +55,31 @@ func TestJSONText(t *testing.T) {
 		}
 	}
 	for body, want := range map[string]string{
-		``:                              "the body is not valid JSON: it ends in the middle",
-		`{`:                             "the body is not valid JSON: it ends in the middle",
-		`{"content":"a\`:                "the body is not valid JSON: it ends in the middle",
-		`{"content":"a\u00`:             "the body is not valid JSON: it ends in the middle",
-		`{"content":"a`:                 "the body is not valid JSON: it ends in the middle",
-		`{"content":"a\x"}`:             "the body is not valid JSON at byte 15",
-		`{"content":"a\u00zz"}`:         "the body is not valid JSON at byte 15",
-		"{\"content\":\"a\nb\"}":        "the body is not valid JSON at byte 14",
-		`["content"]`:                   "the body is not valid JSON at byte 1",
-		`{"content" "a"}`:               "the body is not valid JSON at byte 12",
-		`{"content":"a",}`:              "the body is not valid JSON at byte 16",
-		`{"content":"a" "b":"c"}`:       "the body is not valid JSON at byte 16",
-		`{"content":["a"]}`:             `field "content" must be a string`,
-		`{"content":null}`:              `field "content" must be a string`,
-		`{"provider":7,"content":"a"}`:  "the body must be an object of strings: see byte 13",
-		`{}`:                            "content is missing",
-		`{"provider":"ollama"}`:         "content is missing",
-		`{"content":"a"}{}`:             "something follows the JSON document",
-		`{"content":"a","content":"b"}`: `field "content" is there twice`,
-		`{"provider":"` + strings.Repeat("x", 300) + `"}`: "a name or a text at byte 270 is too long",
+		``:                                       "the body is not valid JSON: it ends in the middle",
+		`{`:                                      "the body is not valid JSON: it ends in the middle",
+		`{"content":"a\`:                         "the body is not valid JSON: it ends in the middle",
+		`{"content":"a\u00`:                      "the body is not valid JSON: it ends in the middle",
+		`{"content":"a`:                          "the body is not valid JSON: it ends in the middle",
+		`{"content":"a\x"}`:                      "the body is not valid JSON at byte 15",
+		`{"content":"a\u00zz"}`:                  "the body is not valid JSON at byte 15",
+		"{\"content\":\"a\nb\"}":                 "the body is not valid JSON at byte 14",
+		`["content"]`:                            "the body is not valid JSON at byte 1",
+		`{"content" "a"}`:                        "the body is not valid JSON at byte 12",
+		`{"content":"a",}`:                       "the body is not valid JSON at byte 16",
+		`{"content":"a" "b":"c"}`:                "the body is not valid JSON at byte 16",
+		`{"content":["a"]}`:                      `field "content" must be a string`,
+		`{"content":null}`:                       `field "content" must be a string`,
+		`{"a":[1,],"content":"a"}`:               "the body is not valid JSON at byte 9",
+		`{"a":{"b"},"content":"a"}`:              "the body is not valid JSON at byte 10",
+		`{"a":{1:2},"content":"a"}`:              "the body is not valid JSON at byte 7",
+		`{"a":tru,"content":"a"}`:                "the body is not valid JSON at byte 8",
+		`{"a":[1 2],"content":"a"}`:              "the body is not valid JSON at byte 9",
+		`{"a":` + strings.Repeat("[", 40):        "the body is nested too deep at byte 38",
+		`{}`:                                     "content is missing",
+		`{"provider":"ollama"}`:                  "content is missing",
+		`{"content":"a"}{}`:                      "something follows the JSON document",
+		`{"content":"a","content":"b"}`:          `field "content" is there twice`,
+		`{"` + strings.Repeat("x", 300) + `":1}`: "a name or a text at byte 259 is too long",
 	} {
 		var e *gateway.Error
 		if _, _, err := readAll(strings.NewReader(body)); !errors.As(err, &e) || e.Kind != gateway.KindInvalid || e.Message != want {
@@ -120,7 +124,7 @@ func FuzzJSONText(f *testing.F) {
 	for _, seed := range []string{
 		`{"content":"user----fake-key-1\r\nfake-key-2\n","provider":"ollama"}`,
 		`{"provider":null,"content":"\ud83d\ude00\u0000\"\\\/\b\f\n\r\t"}`,
-		`{"content":"\ud83d\ud83d\ude00","content":"x"}`, "\ufeff{ } ", `{"content":7}`, "{\"content\":\"\xff\"}", `{"a":"b"} x`,
+		`{"content":"\ud83d\ud83d\ude00","content":"x"}`, "\ufeff{ } ", `{"content":7}`, `{"a":[1,{"b":[]}],"content":"x","c":-1.5e3}`, "{\"content\":\"\xff\"}", `{"a":"b"} x`,
 	} {
 		f.Add(seed)
 	}

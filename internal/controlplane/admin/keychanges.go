@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,52 +14,6 @@ import (
 
 // disabledFor is how long a key is taken out when nobody says.
 const disabledFor = time.Hour
-
-// keyChoice is the part of a body that names keys, each by itself or its id.
-type keyChoice struct {
-	APIKey      string   `json:"apiKey"`
-	APIKeyAlias string   `json:"api_key"`
-	APIKeys     []string `json:"apiKeys"`
-	Provider    string   `json:"provider"`
-}
-
-// chosen are the keys that a call names.
-type chosen struct {
-	provider gateway.ProviderName
-	ids      []gateway.KeyID       // each once
-	times    map[gateway.KeyID]int // how often each was named
-	named    int                   // how many names there were
-	bulk     bool                  // they came as a list: missing ones are counted
-}
-
-// choose finds out which keys a body names.
-func (a *API) choose(r *http.Request, f *faults, in *keyChoice) chosen {
-	c := chosen{provider: f.provider(r, in.Provider), bulk: in.APIKeys != nil}
-	single := strings.TrimSpace(f.one("apiKey", in.APIKey, "api_key", in.APIKeyAlias))
-	refs := in.APIKeys
-	switch {
-	case c.bulk && single != "":
-		f.add("apiKey", "and apiKeys are both there: send one of them")
-	case c.bulk && len(refs) == 0:
-		f.add("apiKeys", "must not be empty")
-	case !c.bulk && single == "":
-		f.add("apiKey", "or apiKeys is missing")
-	case !c.bulk:
-		refs = []string{single}
-	}
-	if len(*f) > 0 {
-		return c
-	}
-	c.named = len(refs)
-	c.times = make(map[gateway.KeyID]int, len(refs))
-	for _, ref := range refs {
-		id := a.idOf(c.provider, ref)
-		if c.times[id]++; c.times[id] == 1 {
-			c.ids = append(c.ids, id)
-		}
-	}
-	return c
-}
 
 // idOf finds the id of a key that is named by itself or by its id. A text that
 // can be either is taken for the key if there is such a key.
@@ -89,65 +44,98 @@ type doneAnswer struct {
 	Success bool `json:"success"`
 }
 
+// changedAnswer says what became of keys. The counts are there for lists and
+// filters, and where nothing was done but counted.
+type changedAnswer struct {
+	Success bool   `json:"success"`
+	DryRun  bool   `json:"dryRun,omitempty" description:"Nothing was changed: this is what would happen."`
+	Message string `json:"message"`
+	Changed *int   `json:"changed,omitempty"`
+	Failed  *int   `json:"failed,omitempty" description:"Those that were not there."`
+	Total   *int   `json:"total,omitempty"`
+}
+
 type deletedAnswer struct {
 	Success bool `json:"success"`
+	DryRun  bool `json:"dryRun,omitempty" description:"Nothing was deleted: this is what would happen."`
 	Deleted *int `json:"deleted,omitempty"`
-	Failed  *int `json:"failed,omitempty"` // those that were not there
+	Failed  *int `json:"failed,omitempty" description:"Those that were not there."`
 	Total   *int `json:"total,omitempty"`
 }
 
-var deleteKeysDoc = operation{
-	summary: "Delete keys", group: "Keys", query: providerQuery{}, body: keyChoice{}, answer: deletedAnswer{},
-	about:   "Of a single key only `success` is told; one that is not there is 404. In a list it counts as failed.",
-	example: `{"apiKeys":["0123456789abcdef"]}`, tolerant: true,
+// changeQuery is the query of a call that changes keys, for the OpenAPI
+// document.
+type changeQuery struct {
+	providerQuery
+	DryRun bool `query:"dryRun" description:"Only says how many keys it would be."`
 }
 
-// deleteKeys deletes one key or a list of them.
+const aboutChoice = "Keys are named by themselves or their ids, or chosen by what they are (`filter`)."
+
+var deleteKeysDoc = operation{
+	summary: "Delete keys", group: "Keys", query: changeQuery{}, body: keyChoice{}, answer: deletedAnswer{},
+	about:    aboutChoice + " Of a single key only `success` is told; one that is not there is 404. In a list it counts as failed.",
+	example:  `{"apiKeys":["0123456789abcdef"]}`,
+	tolerant: true,
+}
+
+// deleteKeys deletes one key, a list of them or those that a filter chooses.
 func (a *API) deleteKeys(w http.ResponseWriter, r *http.Request) error {
 	var in keyChoice
-	if err := httpkit.DecodeJSON(w, r, maxBulkBody, &in); err != nil {
+	if err := httpkit.DecodeJSON(w, r, maxBulkBody, &in, httpkit.AllowUnknown); err != nil {
 		return err
 	}
 	var f faults
-	c := a.choose(r, &f, &in)
-	if err := f.err(); err != nil {
-		return err
-	}
-	deleted, err := a.keys.DeleteKeys(r.Context(), c.provider, c.ids)
+	c, err := a.chosenBy(r, &f, &in)
 	if err != nil {
 		return err
 	}
-	if len(deleted) > 0 {
-		a.noteKeys(r, "keys deleted", c.provider, slog.Int("count", len(deleted)))
+	deleted := c.there(a)
+	if !c.dryRun {
+		if deleted, err = a.keys.DeleteKeys(r.Context(), c.provider, c.ids); err != nil {
+			return err
+		}
+		if len(deleted) > 0 {
+			a.noteKeys(r, "keys deleted", c.provider, slog.Int("count", len(deleted)))
+		}
 	}
-	switch {
-	case c.bulk:
-		count, failed := len(deleted), c.named-len(deleted)
-		return httpkit.WriteJSON(w, http.StatusOK, deletedAnswer{Success: true, Deleted: &count, Failed: &failed, Total: &c.named})
-	case len(deleted) == 0:
+	if !c.bulk && len(deleted) == 0 {
 		return noSuchKey()
 	}
-	return httpkit.WriteJSON(w, http.StatusOK, doneAnswer{Success: true})
-}
-
-var deleteKeyDoc = operation{
-	summary: "Delete a key", group: "Keys", query: keyPath{}, answer: doneAnswer{},
+	out := deletedAnswer{Success: true, DryRun: c.dryRun}
+	if c.bulk || c.dryRun {
+		count, failed := len(deleted), c.named-len(deleted)
+		out.Deleted, out.Failed, out.Total = &count, &failed, &c.named
+	}
+	return httpkit.WriteJSON(w, http.StatusOK, out)
 }
 
 // keyPath names a key in the address, for the OpenAPI document.
 type keyPath struct {
-	providerQuery
+	changeQuery
 	Key string `path:"key" description:"The key or its id."`
+}
+
+var deleteKeyDoc = operation{
+	summary: "Delete a key", group: "Keys", query: keyPath{}, answer: deletedAnswer{},
 }
 
 // deleteKey deletes the key that the address names.
 func (a *API) deleteKey(w http.ResponseWriter, r *http.Request) error {
 	var f faults
-	p := f.provider(r, "")
+	p, dryRun := f.provider(r, ""), f.truth(r, "dryRun")
 	if err := f.err(); err != nil {
 		return err
 	}
-	deleted, err := a.keys.DeleteKeys(r.Context(), p, []gateway.KeyID{a.idOf(p, r.PathValue("key"))})
+	id := a.idOf(p, r.PathValue("key"))
+	if dryRun {
+		if !a.keys.HasKey(p, id) {
+			return noSuchKey()
+		}
+		one, none := 1, 0
+		return httpkit.WriteJSON(w, http.StatusOK, deletedAnswer{Success: true, DryRun: true, Deleted: &one, Failed: &none, Total: &one})
+	}
+	deleted, err := a.keys.DeleteKeys(r.Context(), p, []gateway.KeyID{id})
 	if err != nil {
 		return err
 	}
@@ -155,56 +143,44 @@ func (a *API) deleteKey(w http.ResponseWriter, r *http.Request) error {
 		return noSuchKey()
 	}
 	a.noteKeys(r, "keys deleted", p, slog.Int("count", 1))
-	return httpkit.WriteJSON(w, http.StatusOK, doneAnswer{Success: true})
-}
-
-// changedAnswer says what became of keys that were enabled or disabled. The
-// counts are there for lists only.
-type changedAnswer struct {
-	Success bool   `json:"success"`
-	Message string `json:"message"`
-	Changed *int   `json:"changed,omitempty"`
-	Failed  *int   `json:"failed,omitempty"` // those that were not there
-	Total   *int   `json:"total,omitempty"`
+	return httpkit.WriteJSON(w, http.StatusOK, deletedAnswer{Success: true})
 }
 
 var enableKeysDoc = operation{
-	summary: "Enable keys", group: "Keys", query: providerQuery{}, body: keyChoice{}, answer: changedAnswer{},
-	about: "Clears every mark and the count of failures.", example: `{"apiKeys":["0123456789abcdef"]}`, tolerant: true,
+	summary: "Enable keys", group: "Keys", query: changeQuery{}, body: keyChoice{}, answer: changedAnswer{},
+	about: aboutChoice + " Clears every mark and the count of failures.", example: `{"apiKeys":["0123456789abcdef"]}`, tolerant: true,
 }
 
 // enableKeys clears every mark of keys.
 func (a *API) enableKeys(w http.ResponseWriter, r *http.Request) error {
 	var in keyChoice
-	if err := httpkit.DecodeJSON(w, r, maxBulkBody, &in); err != nil {
+	if err := httpkit.DecodeJSON(w, r, maxBulkBody, &in, httpkit.AllowUnknown); err != nil {
 		return err
 	}
 	var f faults
-	c := a.choose(r, &f, &in)
-	if err := f.err(); err != nil {
-		return err
-	}
-	found, err := a.keys.EnableKeys(r.Context(), c.provider, c.ids)
+	c, err := a.chosenBy(r, &f, &in)
 	if err != nil {
 		return err
 	}
-	return a.answerChanged(w, r, &c, found, "enabled")
+	return a.change(w, r, &c, "enabled", func() ([]gateway.KeyID, error) {
+		return a.keys.EnableKeys(r.Context(), c.provider, c.ids)
+	})
 }
 
 type disableRequest struct {
 	keyChoice
-	Duration *int64 `json:"duration"` // seconds; 0: until they are enabled
+	Duration *int64 `json:"duration,omitempty" description:"Seconds; 0: until they are enabled. Default 3600."`
 }
 
 var disableKeysDoc = operation{
-	summary: "Disable keys", group: "Keys", query: providerQuery{}, body: disableRequest{}, answer: changedAnswer{},
-	about: "For an hour, unless `duration` says otherwise.", example: `{"apiKeys":["0123456789abcdef"],"duration":86400}`, tolerant: true,
+	summary: "Disable keys", group: "Keys", query: changeQuery{}, body: disableRequest{}, answer: changedAnswer{},
+	about: aboutChoice + " For an hour, unless `duration` says otherwise.", example: `{"apiKeys":["0123456789abcdef"],"duration":86400}`, tolerant: true,
 }
 
 // disableKeys takes keys out for a time.
 func (a *API) disableKeys(w http.ResponseWriter, r *http.Request) error {
 	var in disableRequest
-	if err := httpkit.DecodeJSON(w, r, maxBulkBody, &in); err != nil {
+	if err := httpkit.DecodeJSON(w, r, maxBulkBody, &in, httpkit.AllowUnknown); err != nil {
 		return err
 	}
 	var f faults
@@ -212,33 +188,94 @@ func (a *API) disableKeys(w http.ResponseWriter, r *http.Request) error {
 	if in.Duration != nil {
 		d = f.seconds("duration", in.Duration)
 	}
-	c := a.choose(r, &f, &in.keyChoice)
-	if err := f.err(); err != nil {
-		return err
-	}
-	found, err := a.keys.DisableKeys(r.Context(), c.provider, c.ids, d)
+	c, err := a.chosenBy(r, &f, &in.keyChoice)
 	if err != nil {
 		return err
 	}
-	return a.answerChanged(w, r, &c, found, "disabled")
+	return a.change(w, r, &c, "disabled", func() ([]gateway.KeyID, error) {
+		return a.keys.DisableKeys(r.Context(), c.provider, c.ids, d)
+	})
 }
 
-func (a *API) answerChanged(w http.ResponseWriter, r *http.Request, c *chosen, found []gateway.KeyID, done string) error {
+var clearRestDoc = operation{
+	summary: "End the rest of keys", group: "Keys", query: changeQuery{}, body: keyChoice{}, answer: changedAnswer{},
+	about: aboutChoice + " They serve again at once. Marks of failure and of being disabled stay. " +
+		"`changed` counts the keys that rested, `failed` those that were not there.",
+	example: `{"filter":{"status":"resting"},"expect":12}`,
+}
+
+// clearRest ends the rest of keys and leaves their other marks.
+func (a *API) clearRest(w http.ResponseWriter, r *http.Request) error {
+	var in keyChoice
+	if err := httpkit.DecodeJSON(w, r, maxBulkBody, &in); err != nil {
+		return err
+	}
+	var f faults
+	c, err := a.chosenBy(r, &f, &in)
+	if err != nil {
+		return err
+	}
+	there := c.there(a)
+	if !c.bulk && len(there) == 0 {
+		return noSuchKey()
+	}
+	var rested []gateway.KeyID
+	if c.dryRun {
+		rested, err = a.resting(r, &c)
+	} else {
+		rested, err = a.keys.ClearRest(r.Context(), c.provider, c.ids)
+	}
+	if err != nil {
+		return err
+	}
+	if len(rested) > 0 && !c.dryRun {
+		a.noteKeys(r, "rests cleared", c.provider, slog.Int("count", len(rested)))
+	}
+	changed, missing := len(rested), c.named-c.count(there)
+	out := changedAnswer{
+		Success: true, DryRun: c.dryRun, Changed: &changed, Failed: &missing, Total: &c.named,
+		Message: fmt.Sprintf("Rest ended of %d of %d keys", changed, c.named),
+	}
+	if c.dryRun {
+		out.Message = fmt.Sprintf("Rest would end of %d of %d keys", changed, c.named)
+	}
+	return httpkit.WriteJSON(w, http.StatusOK, out)
+}
+
+// resting are those of the chosen keys that rest.
+func (a *API) resting(r *http.Request, c *chosen) ([]gateway.KeyID, error) {
+	all, err := a.keys.KeyIDs(r.Context(), c.provider, gateway.KeyFilter{Status: gateway.KeyResting})
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(id gateway.KeyID) bool { return c.times[id] == 0 }), nil
+}
+
+// change makes a change to keys, or only counts them, and says what became of
+// them.
+func (a *API) change(w http.ResponseWriter, r *http.Request, c *chosen, done string, act func() ([]gateway.KeyID, error)) error {
+	found, would := c.there(a), "would be "
+	if !c.dryRun {
+		var err error
+		if found, err = act(); err != nil {
+			return err
+		}
+		would = ""
+		if len(found) > 0 {
+			a.noteKeys(r, "keys "+done, c.provider, slog.Int("count", len(found)))
+		}
+	}
 	if !c.bulk && len(found) == 0 {
 		return noSuchKey()
 	}
-	if len(found) > 0 {
-		a.noteKeys(r, "keys "+done, c.provider, slog.Int("count", len(found)))
-	}
-	out := changedAnswer{Success: true, Message: "Key " + done}
-	if c.bulk {
-		changed := 0
-		for _, id := range found {
-			changed += c.times[id]
-		}
+	out := changedAnswer{Success: true, DryRun: c.dryRun, Message: "Key " + would + done}
+	if c.bulk || c.dryRun {
+		changed := c.count(found)
 		missing := c.named - changed
-		out.Message = fmt.Sprintf("%d of %d keys %s", changed, c.named, done)
 		out.Changed, out.Failed, out.Total = &changed, &missing, &c.named
+	}
+	if c.bulk {
+		out.Message = fmt.Sprintf("%d of %d keys %s%s", *out.Changed, c.named, would, done)
 	}
 	return httpkit.WriteJSON(w, http.StatusOK, out)
 }

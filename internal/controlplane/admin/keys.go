@@ -64,7 +64,7 @@ func disabledReason(k *gateway.Key, now time.Time) *string {
 
 // keysAnswer is a list of keys as writePage writes it.
 type keysAnswer struct {
-	APIKeys []keyAnswer `json:"api_keys" nullable:"false"`
+	APIKeys []keyAnswer `json:"api_keys"`
 	paging
 }
 
@@ -87,52 +87,6 @@ func (a *API) listKeys(w http.ResponseWriter, r *http.Request) error {
 	}
 	now := a.opt.Now()
 	return writePage(w, "api_keys", &l, keys, total, func(k *gateway.Key) any { return newKeyAnswer(k, now, l.reveal) })
-}
-
-// oneKeyAnswer is a key with all that is known about it.
-type oneKeyAnswer struct {
-	keyAnswer
-	Provider      gateway.ProviderName `json:"provider"`
-	TotalRequests int64                `json:"total_requests"`
-	SuccessCount  int64                `json:"success_count"`
-	FailureCount  int64                `json:"failure_count"`
-	SuccessRate   string               `json:"success_rate"`
-	LastUsed      *time.Time           `json:"last_used"`
-	LastSuccess   *time.Time           `json:"last_success"`
-	LastFailure   *time.Time           `json:"last_failure"`
-}
-
-// keyQuery is the query about one key, for the OpenAPI document.
-type keyQuery struct {
-	providerQuery
-	Key    string `path:"key" description:"The key or its id."`
-	Reveal bool   `query:"reveal" description:"Shows the key whole. This is logged."`
-}
-
-var showKeyDoc = operation{
-	summary: "Show a key", group: "Keys", query: keyQuery{}, answer: oneKeyAnswer{},
-}
-
-// showKey shows one key with its state and counts.
-func (a *API) showKey(w http.ResponseWriter, r *http.Request) error {
-	var f faults
-	p, reveal := f.provider(r, ""), f.truth(r, "reveal")
-	if err := f.err(); err != nil {
-		return err
-	}
-	k, err := a.keys.Key(r.Context(), p, a.idOf(p, r.PathValue("key")))
-	if err != nil {
-		return err
-	}
-	if reveal {
-		a.noteRevealed(r, p, []gateway.Key{k})
-	}
-	c := &k.Counts
-	return httpkit.WriteJSON(w, http.StatusOK, oneKeyAnswer{
-		keyAnswer: newKeyAnswer(&k, a.opt.Now(), reveal), Provider: p,
-		TotalRequests: c.Total, SuccessCount: c.Success, FailureCount: c.Failure, SuccessRate: rate(c.Success, c.Failure),
-		LastUsed: orNull(c.LastUsed), LastSuccess: orNull(c.LastSuccess), LastFailure: orNull(c.LastFailure),
-	})
 }
 
 type createKeyRequest struct {
@@ -159,7 +113,7 @@ var createKeyDoc = operation{
 // createKey adds one key. One that is there already stays as it is.
 func (a *API) createKey(w http.ResponseWriter, r *http.Request) error {
 	var in createKeyRequest
-	if err := httpkit.DecodeJSON(w, r, maxBody, &in); err != nil {
+	if err := httpkit.DecodeJSON(w, r, maxBody, &in, httpkit.AllowUnknown); err != nil {
 		return err
 	}
 	var f faults
@@ -210,7 +164,7 @@ type keyStatsAnswer struct {
 
 // keyStatsPage is a list of counts as writePage writes it.
 type keyStatsPage struct {
-	Stats []keyStatsAnswer `json:"stats" nullable:"false"`
+	Stats []keyStatsAnswer `json:"stats"`
 	paging
 }
 

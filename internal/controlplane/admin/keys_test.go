@@ -31,7 +31,6 @@ func TestOneKey(t *testing.T) {
 		``:     "the body is empty; send a JSON value",
 		`null`: "the body must not be null",
 		`[]`:   "the body must be an object, not array",
-		`{"api_key":"` + annaKey + `","colour":1}`: `unknown field "colour"`,
 		`{"api_key":7}`:                             `field "api_key" must be a string, not number`,
 		`{"api_key":"short"}`:                       "api_key cannot be used: key is shorter than 8 characters",
 		`{"api_key":"` + annaKey + `","ttl":-1}`:    "ttl must be between 0 and 3153600000 seconds",
@@ -46,16 +45,20 @@ func TestOneKey(t *testing.T) {
 	p.wantInvalid("POST /admin/api-keys?provider=openrouter", `{"api_key":"`+annaKey+`","provider":"ollama"}`,
 		"provider in the query and provider in the body differ: send one of them")
 
-	p.want("POST /admin/api-keys", `{"api_key":" `+annaKey+` ","username":"anna@example.com"}`, 200, `{"success":true,"message":"Added","id":"`+id(annaKey)+`"}`)
+	p.want("POST /admin/api-keys", `{"api_key":" `+annaKey+` ","username":"anna@example.com","colour":1}`, 200, `{"success":true,"message":"Added","id":"`+id(annaKey)+`"}`)
 	p.want("POST /admin/api-keys", `{"apiKey":"`+annaKey+`","username":"other","ttl":5}`, 200, `{"success":true,"message":"Already exists","id":"`+id(annaKey)+`"}`)
 	p.want("POST /admin/api-keys", `{"apiKey":"`+shortKey+`","ttl":3600,"provider":"openrouter"}`, 200, `{"success":true,"message":"Added","id":"`+id(shortKey)+`"}`)
 
 	anna := fmt.Sprintf(annaShown, id(annaKey), "null")
 	p.want("GET /admin/api-keys", "", 200, `{"api_keys":[{`+anna+`}],"total":1,"page":1,"pageSize":50,"totalPages":1}`)
-	counts := `,"provider":"ollama","total_requests":0,"success_count":0,"failure_count":0,"success_rate":"0.00","last_used":null,"last_success":null,"last_failure":null}`
-	p.want("GET /admin/api-keys/"+id(annaKey), "", 200, "{"+anna+counts)
-	p.want("GET /admin/api-keys/"+strings.ToUpper(id(annaKey)), "", 200, "{"+anna+counts)
-	p.want("GET /admin/api-keys/"+annaKey, "", 200, "{"+anna+counts)
+	story := `,"provider":"ollama","why":"It serves.","returns_at":null,"by_itself":true,
+		"total_requests":0,"success_count":0,"failure_count":0,"success_rate":"0.00","last_used":null,"last_success":null,"last_failure":null,
+		"account":{"username":"anna@example.com","keys":1,"resting":0},"refused_models":[],"hours":[` +
+		strings.TrimSuffix(strings.Repeat(`{"hour":"TIME","total":0,"success":0,"failure":0},`, 24), ",") +
+		`],"events":[{"at":"TIME","what":"added","detail":"","until":null}]}`
+	p.want("GET /admin/api-keys/"+id(annaKey), "", 200, "{"+anna+story)
+	p.want("GET /admin/api-keys/"+strings.ToUpper(id(annaKey)), "", 200, "{"+anna+story)
+	p.want("GET /admin/api-keys/"+annaKey, "", 200, "{"+anna+story)
 	p.wantMissing("GET /admin/api-keys/"+annaKey+"?provider=openrouter", "", "key")
 	p.wantInvalid("GET /admin/api-keys/"+annaKey+"?provider=acme&reveal=maybe", "", `unknown provider "acme": use "ollama" or "openrouter"; reveal must be true or false`)
 

@@ -41,7 +41,6 @@ func (a *API) showOpenAPI(w http.ResponseWriter, r *http.Request) error {
 	h := w.Header()
 	h.Set("Cache-Control", "no-cache")
 	h.Set("Etag", d.tag)
-	h.Set("Access-Control-Allow-Origin", "*")
 	if slices.ContainsFunc(strings.Split(r.Header.Get("If-None-Match"), ","), func(tag string) bool {
 		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
 		return tag == d.tag || tag == "*"
@@ -171,7 +170,9 @@ func (p *paper) add(r *route) error {
 	oc.SetID(operationID(method, path))
 	oc.SetTags(d.group)
 	oc.SetSummary(d.summary)
-	oc.SetDescription(d.words())
+	if words := d.words(); words != "" {
+		oc.SetDescription(words)
+	}
 	if d.former {
 		oc.SetIsDeprecated(true)
 	}
@@ -267,8 +268,10 @@ func addAnswers(oc openapi.OperationContext, d *operation) {
 		oc.AddRespStructure(d.answer, openapi.WithHTTPStatus(http.StatusOK))
 	}
 	for _, status := range slices.Sorted(maps.Keys(d.more)) {
-		if kind, plain := d.more[status].(string); plain {
-			oc.AddRespStructure(nil, openapi.WithHTTPStatus(status), openapi.WithContentType(kind))
+		if kinds, plain := d.more[status].(string); plain {
+			for kind := range strings.SplitSeq(kinds, ", ") {
+				oc.AddRespStructure(nil, openapi.WithHTTPStatus(status), openapi.WithContentType(kind))
+			}
 			continue
 		}
 		oc.AddRespStructure(d.more[status], openapi.WithHTTPStatus(status))

@@ -48,7 +48,26 @@ func (p *paper) shape() {
 			return false, nil
 		}),
 		jsonschema.InterceptProp(requireAnswered),
+		jsonschema.InterceptNullability(settleNull),
 	)
+}
+
+// settleNull says what may be null: a pointer that is always there, and in what
+// is sent a list. Answers have empty lists instead.
+func settleNull(params jsonschema.InterceptNullabilityParams) {
+	oc, ok := openapi.OperationCtx(params.Context)
+	answer := ok && oc.IsProcessingResponse()
+	s := params.Schema
+	switch kind := params.Type.Kind(); {
+	case params.OmitEmpty && answer:
+		s.RemoveType(jsonschema.Null)
+	case kind == reflect.Pointer && s.Ref != nil:
+		named := jsonschema.Schema{Ref: s.Ref}
+		s.Ref, s.Type = nil, nil
+		s.AnyOf = []jsonschema.SchemaOrBool{named.ToSchemaOrBool(), jsonschema.Null.ToSchemaOrBool()}
+	case (kind == reflect.Slice || kind == reflect.Map) && answer:
+		s.RemoveType(jsonschema.Null)
+	}
 }
 
 // plainName is what a schema may be called.

@@ -11,7 +11,7 @@ type operation struct {
 	body    any    // what is decoded; nil: nothing
 	answer  any    // what is encoded under 200; nil: no JSON
 	// more are further answers: status to struct, or to a string, which is the
-	// content type of an answer that is not JSON.
+	// content type of an answer that is not JSON, or several, parted by ", ".
 	more map[int]any
 
 	texts    []string // content types of bodies that are not JSON: text, or a form with a file

@@ -68,12 +68,7 @@ func readListing(r *http.Request) (listing, error) {
 		size:     min(f.count(r, "pageSize", defaultPageSize, math.MaxInt32), maxPageSize),
 		reveal:   f.truth(r, "reveal"),
 	}
-	if status := gateway.KeyStatus(strings.ToLower(get("status"))); status != "" && status != "all" {
-		l.query.Status = status
-		if !slices.Contains(gateway.KeyStatuses(), status) {
-			f.add("status", "must be all, active, resting, failed, disabled or expired")
-		}
-	}
+	l.query.Status = f.status("status", get("status"))
 	if by := strings.TrimPrefix(l.query.Sort, "-"); l.query.Sort != "" && !slices.Contains(sortable, by) {
 		f.add("sort", "must be one of %s, with - in front for descending", strings.Join(sortable, ", "))
 	}

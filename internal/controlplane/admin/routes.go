@@ -22,33 +22,55 @@ type route struct {
 // OPTIONS, too.
 func (a *API) routes() []route {
 	public := []httpkit.Middleware{}
+	anySite := []httpkit.Middleware{a.everyOrigin}
+	login := []httpkit.Middleware{a.ownOrigin} // the handler looks at what is sent
 	private := []httpkit.Middleware{a.ownOrigin, a.authenticate}
 	upload := []httpkit.Middleware{a.ownOrigin, a.authenticate, a.limited}
 	return []route{
 		{"GET /{$}", public, a.greet, greetDoc},
-		{"GET /openapi.json", public, a.showOpenAPI, openAPIDoc},
+		{"GET /openapi.json", anySite, a.showOpenAPI, openAPIDoc},
+		{"GET /api/test-templates", anySite, a.listTemplates, listTemplatesDoc},
+
+		{"POST /admin/login", login, a.login, loginDoc},
+		{"POST /admin/logout", private, a.logout, logoutDoc},
+		{"GET /admin/session", login, a.showSession, showSessionDoc},
 
 		{"GET /admin/api-keys", private, a.listKeys, listKeysDoc},
 		{"POST /admin/api-keys", private, a.createKey, createKeyDoc},
 		{"DELETE /admin/api-keys", private, a.deleteKeys, deleteKeysDoc},
+		{"GET /admin/api-keys/export", private, a.exportKeys, exportKeysDoc},
 		{"GET /admin/api-keys/{key...}", private, a.showKey, showKeyDoc},
 		{"DELETE /admin/api-keys/{key...}", private, a.deleteKey, deleteKeyDoc},
 		{"POST /admin/api-keys/import", upload, a.importKeys, importKeysDoc},
 		{"POST /admin/api-keys/import-from-txt", upload, a.importText, importTextDoc},
+		{"POST /admin/api-keys/import-with-validation", upload, a.importValidated, importValidatedDoc},
 		{"POST /admin/import", upload, a.importAccounts, importAccountsDoc},
+
+		{"POST /admin/verify-key", private, a.verifyKey, verifyKeyDoc},
+		{"POST /admin/keys/health-check", private, a.checkKeys, checkKeysDoc},
+		{"GET /admin/jobs", private, a.listJobs, listJobsDoc},
+		{"GET /admin/jobs/{id}", private, a.showJob, showJobDoc},
+		{"POST /admin/jobs/{id}/cancel", private, a.cancelJob, cancelJobDoc},
+		{"GET /admin/jobs/{id}/bad", private, a.listBad, listBadDoc},
 
 		{"GET /admin/keys/stats", private, a.listKeyStats, listKeyStatsDoc},
 		{"POST /admin/keys/enable", private, a.enableKeys, enableKeysDoc},
 		{"POST /admin/keys/disable", private, a.disableKeys, disableKeysDoc},
+		{"POST /admin/keys/clear-rest", private, a.clearRest, clearRestDoc},
 
 		{"GET /admin/tokens", private, a.listTokens, listTokensDoc},
 		{"POST /admin/tokens", private, a.createToken, createTokenDoc},
 		{"DELETE /admin/tokens", private, a.revokeToken, revokeTokenDoc},
+		{"PATCH /admin/tokens/{token...}", private, a.changeToken, changeTokenDoc},
 		{"GET /admin/client-tokens", private, a.listClientTokens, listClientTokensDoc},
 		{"POST /admin/client-tokens", private, a.createClientToken, createClientTokenDoc},
 		{"DELETE /admin/client-tokens/{token...}", private, a.revokeClientToken, revokeClientTokenDoc},
 
 		{"GET /admin/stats", private, a.showStats, showStatsDoc},
+
+		{"GET /admin/cache/stats", private, a.showCache, showCacheDoc},
+		{"POST /admin/cache/clear", private, a.clearCache, clearCacheDoc},
+		{"GET /admin/settings", private, a.showSettings, showSettingsDoc},
 	}
 }
 

@@ -45,13 +45,30 @@ func (a *API) ownOrigin(next httpkit.Handler) httpkit.Handler {
 			return gateway.Errorf(gateway.KindForbidden, "calls from pages of this origin are not allowed (CORS_ALLOWED_ORIGINS)")
 		}
 		if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
-			h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, DELETE")
-			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-CSRF-Token, X-Request-Id")
+			h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PATCH, DELETE")
+			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-CSRF-Token, X-Import-Source, X-Request-Id")
 			h.Set("Access-Control-Max-Age", "600")
 			w.WriteHeader(http.StatusNoContent)
 			return nil
 		}
 		h.Set("Access-Control-Expose-Headers", "X-Request-Id, Retry-After")
+		return next(w, r)
+	}
+}
+
+// everyOrigin is the step that lets pages of every site read an answer, or
+// those of CORS_ALLOWED_ORIGINS where that is set. It is for what is public.
+func (a *API) everyOrigin(next httpkit.Handler) httpkit.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		h := w.Header()
+		if len(a.opt.Origins) == 0 || slices.Contains(a.opt.Origins, "*") {
+			h.Set("Access-Control-Allow-Origin", "*")
+		} else {
+			h.Add("Vary", "Origin")
+			if origin := r.Header.Get("Origin"); slices.Contains(a.opt.Origins, strings.ToLower(origin)) {
+				h.Set("Access-Control-Allow-Origin", origin)
+			}
+		}
 		return next(w, r)
 	}
 }
@@ -67,21 +84,34 @@ func sameOrigin(r *http.Request, origin string) bool {
 	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
 }
 
-// authenticate is the step that lets only the holder of the admin token pass.
-// Both sides of the comparison are hashed, so that its time tells nothing, not
-// even a length. A call without a token is no try at guessing it.
+// authenticate is the step that lets only the operator pass: who sends the
+// admin token, or a browser with the cookie of a session. The token goes first
+// where both are there. A call with neither is no try at guessing.
 func (a *API) authenticate(next httpkit.Handler) httpkit.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 		token = strings.TrimSpace(token)
-		if !strings.EqualFold(scheme, "Bearer") || token == "" {
-			return gateway.Errorf(gateway.KindUnauthorized, "the admin token is missing: send it as Authorization: Bearer …")
+		var err error
+		switch _, none := r.Cookie(cookieName); {
+		case strings.EqualFold(scheme, "Bearer") && token != "":
+			err = a.admit(r, token)
+		case none == nil:
+			err = a.inSession(r)
+		default:
+			err = gateway.Errorf(gateway.KindUnauthorized, "the admin token is missing: send it as Authorization: Bearer …")
 		}
-		digest := sha256.Sum256([]byte(token))
-		right := subtle.ConstantTimeCompare(digest[:], a.digest[:]) == 1
-		if err := a.guard.admit(r.Context(), a.opt.Clients.IP(r), right); err != nil {
+		if err != nil {
 			return err
 		}
 		return next(w, r)
 	}
+}
+
+// admit lets the right admin token pass and slows down who guesses. Both sides
+// of the comparison are hashed, so that its time tells nothing, not even a
+// length.
+func (a *API) admit(r *http.Request, token string) error {
+	digest := sha256.Sum256([]byte(token))
+	right := subtle.ConstantTimeCompare(digest[:], a.digest[:]) == 1
+	return a.guard.admit(r.Context(), a.opt.Clients.IP(r), right && a.opt.Token != "")
 }

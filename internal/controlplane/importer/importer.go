@@ -27,6 +27,7 @@ type Entry struct {
 	Line     int // from 1; of a JSON list the element
 	Secret   gateway.Secret
 	Username string // "" where there was none; "N/A" is kept as it is
+	Fields   int    // how many fields its line had, 1 for a bare key; 0: it was an object
 }
 
 // BadLine is a line that holds no key that can be used.

@@ -291,7 +291,9 @@ func (d *document) entry(key, username string) Item {
 	if username != "" {
 		e.Username = username
 	}
-	e.Line = d.element
+	if e.Line = d.element; e.Fields == 1 {
+		e.Fields = 0 // the object had a key and no line
+	}
 	return e
 }
 

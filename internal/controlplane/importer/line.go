@@ -58,7 +58,7 @@ func ParseLine(line string) (entry Entry, reason string, skip bool) {
 	if reason != "" {
 		return Entry{}, reason, false
 	}
-	return Entry{Secret: gateway.Secret(strings.Clone(key)), Username: strings.Clone(user)}, "", false
+	return Entry{Secret: gateway.Secret(strings.Clone(key)), Username: strings.Clone(user), Fields: len(fields)}, "", false
 }
 
 // trim takes away the blanks around a text, those that cannot be seen included.

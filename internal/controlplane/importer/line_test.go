@@ -117,6 +117,10 @@ func TestParseLine(t *testing.T) {
 		if e.Username != tc.user || e.Secret.Reveal() != tc.key || why != tc.why || skip != (tc.key == "" && tc.why == "") {
 			t.Errorf("%s: got user %q, key %q, reason %q, skip %v", tc.name, e.Username, e.Secret.Reveal(), why, skip)
 		}
+		first, _, _ := strings.Cut(tc.name, " ")
+		if want := map[string]int{"bare": 1, "bare,": 1, "e-mail": 2, "four": 4, "four,": 4, "five,": 5}[first]; e.Secret != "" && want != 0 && e.Fields != want {
+			t.Errorf("%s: %d fields", tc.name, e.Fields)
+		}
 		if e.Line != 0 {
 			t.Errorf("%s: line %d", tc.name, e.Line)
 		}
