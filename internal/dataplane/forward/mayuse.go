@@ -12,7 +12,7 @@ import (
 // nothing pass that it cannot read: upstreams differ in which of two members of
 // one name they believe, and in whether letters' case matters.
 func mayUse(x *gateway.Exchange, body []byte) error {
-	if x.Principal == nil || x.Principal.Limits == nil || len(x.Principal.Limits.Models) == 0 || !takesModel(x.Route.Path) {
+	if x.Principal == nil || x.Principal.Limits == nil || len(x.Principal.Limits.Models) == 0 || !takesModel(&x.Route) {
 		return nil
 	}
 	names, ok := allNames(body, x.Route.Dialect == gateway.DialectOllama)
@@ -30,8 +30,10 @@ func mayUse(x *gateway.Exchange, body []byte) error {
 	return nil
 }
 
-// takesModel tells the addresses at which a model answers.
-func takesModel(path string) bool { return path != "/api/web_search" && path != "/api/web_fetch" }
+// takesModel tells the addresses at which a request is about one model.
+func takesModel(r *gateway.Route) bool {
+	return r.Service == gateway.ServiceForward && r.Path != "/api/web_search" && r.Path != "/api/web_fetch"
+}
 
 // allNames finds every name of a model in a body: the values of "model", of
 // "models" (OpenRouter's list of those to fall back to) and, in Ollama's native

@@ -106,6 +106,10 @@ func TestMayUse(t *testing.T) {
 			t.Errorf("%.20s: %d, want %d", odd, got, want)
 		}
 	}
+	lists := &gateway.Exchange{Route: gateway.Route{Service: gateway.ServiceTags}, Principal: &gateway.Principal{Limits: &gateway.Limits{Models: patterns}}}
+	if err := mayUse(lists, nil); err != nil {
+		t.Errorf("a list of models: %v", err)
+	}
 	for _, who := range []*gateway.Principal{nil, {}, {Limits: &gateway.Limits{RequestsPerDay: 1}}} {
 		if err := mayUse(&gateway.Exchange{Principal: who}, []byte("anything")); err != nil {
 			t.Errorf("%+v: %v", who, err)
