@@ -36,5 +36,5 @@ func OpenOffline(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Of
 
 // Close writes down what is pending and lets go of the store.
 func (o *Offline) Close(ctx context.Context) error {
-	return errors.Join(o.app.writer.flush(ctx), o.app.release())
+	return errors.Join(o.app.stopJobs(ctx), o.app.writer.flush(ctx), o.app.release())
 }

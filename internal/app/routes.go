@@ -27,7 +27,7 @@ func (a *App) routes(deps Deps) (http.Handler, error) {
 	}
 	api := admin.New(admin.Parts{
 		Keys: a.roster, Tokens: a.roster, Stats: a.roster,
-		Sessions: a.roster, Stories: a.roster, Imports: a.checks, Cache: a, System: a,
+		Sessions: a.roster, Stories: a.roster, Imports: a.checks, Cache: a, System: a, Checks: a.checks, Jobs: a.checks,
 	}, admin.Options{
 		Token:          a.adminToken,
 		ImportMaxBytes: a.cfg.ImportMaxBytes,

@@ -298,8 +298,8 @@ func (r *Registry) Cancel(ctx context.Context, id string) (gateway.Job, error) {
 }
 
 // Await waits for a job's end and returns it as it is then. Meanwhile it calls
-// seen, if there is one, every so often when something has changed. When ctx
-// ends first, the job goes on, and the error is the context's.
+// seen, if there is one, every so often. When ctx ends first, the job goes on,
+// and the error is the context's.
 func (r *Registry) Await(ctx context.Context, id string, every time.Duration, seen func(gateway.Job)) (gateway.Job, error) {
 	p := r.find(id)
 	if p == nil {
@@ -311,7 +311,6 @@ func (r *Registry) Await(ctx context.Context, id string, every time.Duration, se
 		defer t.Stop()
 		tick = t.C
 	}
-	version := uint64(0)
 	for {
 		select {
 		case <-p.done:
@@ -319,10 +318,7 @@ func (r *Registry) Await(ctx context.Context, id string, every time.Duration, se
 		case <-ctx.Done():
 			return p.Snapshot(), context.Cause(ctx)
 		case <-tick:
-			if j, v := p.look(); v != version {
-				version = v
-				seen(j)
-			}
+			seen(p.Snapshot())
 		}
 	}
 }

@@ -279,7 +279,7 @@ func TestAwait(t *testing.T) {
 		}
 		var seen []int
 		end, err := s.Await(t.Context(), j.ID, 300*time.Millisecond, func(j gateway.Job) { seen = append(seen, j.Done) })
-		if err != nil || end.State != gateway.JobDone || !slices.Equal(seen, []int{1, 2, 3}) {
+		if err != nil || end.State != gateway.JobDone || !slices.IsSorted(seen) || len(seen) != 8 || seen[0] != 1 {
 			t.Errorf("%v, %+v, seen %v", err, end, seen)
 		}
 		if again, err := s.Await(t.Context(), j.ID, time.Second, nil); err != nil || again.State != gateway.JobDone {

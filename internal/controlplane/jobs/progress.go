@@ -14,15 +14,17 @@ import (
 // maxBad is how many lines and keys that could not be used a job remembers.
 const maxBad = 10_000
 
+// Fault is what a job that failed says of a fault of ours. The log says more.
+const Fault = "internal error"
+
 // Progress is how far a running job is. It may be used concurrently.
 type Progress struct {
 	cancel context.CancelCauseFunc
 	done   chan struct{} // closed when the job has ended and was written down
 	now    func() time.Time
 
-	mu      sync.Mutex // guards what follows
-	job     gateway.Job
-	version uint64 // counts changes
+	mu  sync.Mutex // guards what follows
+	job gateway.Job
 }
 
 // Update changes the job's figures: Total, Done, Counts, Categories. The
@@ -31,7 +33,6 @@ func (p *Progress) Update(change func(*gateway.Job)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	change(&p.job)
-	p.version++
 	p.job.UpdatedAt = p.now().UTC()
 }
 
@@ -46,17 +47,12 @@ func (p *Progress) AddBad(b gateway.BadKey) {
 
 // Snapshot is the job as it is now.
 func (p *Progress) Snapshot() gateway.Job {
-	j, _ := p.look()
-	return j
-}
-
-func (p *Progress) look() (gateway.Job, uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	j := p.job
 	j.Counts, j.Categories = maps.Clone(j.Counts), maps.Clone(j.Categories)
 	j.Bad = slices.Clip(j.Bad) // it only grows
-	return j, p.version
+	return j
 }
 
 func (p *Progress) id() string {
@@ -79,9 +75,11 @@ func (p *Progress) end(cause, err error) {
 	case errors.Is(cause, errStopping):
 		j.State, j.Error = gateway.JobInterrupted, errStopping.Error()
 	default:
-		j.State, j.Error = gateway.JobFailed, gateway.AsError(err).Message
+		j.State, j.Error = gateway.JobFailed, Fault
+		if e := gateway.AsError(err); e.Kind != gateway.KindInternal {
+			j.Error = e.Message
+		}
 	}
 	j.FinishedAt = p.now().UTC()
 	j.UpdatedAt = j.FinishedAt
-	p.version++
 }
