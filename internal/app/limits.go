@@ -10,12 +10,15 @@ import (
 
 // seedLimits tells the limits what tokens have used since midnight, so that
 // neither a restart nor a new limit gives anything back. Tokens that are counted
-// already, and those without limits, are left alone. It comes before the tokens
-// are lent their limits: what is used from then on is counted.
+// already are left alone, and those without limits forgotten. It comes before
+// the tokens are lent their limits: what is used from then on is counted.
 func (r *Roster) seedLimits(ctx context.Context, tokens ...gateway.Token) error {
 	var hashes []string
 	for i := range tokens {
-		if _, known := r.limits.Usage(tokens[i].Hash); !known && tokens[i].Limits.Any() {
+		switch _, known := r.limits.Usage(tokens[i].Hash); {
+		case !tokens[i].Limits.Any():
+			r.limits.Forget(tokens[i].Hash)
+		case !known:
 			hashes = append(hashes, tokens[i].Hash)
 		}
 	}

@@ -200,6 +200,7 @@ func (r *Roster) RevokeToken(ctx context.Context, ref string) error {
 			return err
 		}
 		r.tokens.Remove(tokens[i].Hash)
+		r.limits.Forget(tokens[i].Hash)
 		return nil
 	})
 }

@@ -234,6 +234,15 @@ func (t *Tokens) Seed(hash string, requests, tokens int64, now time.Time) {
 	c.requests, c.tokens = max(c.requests, requests), max(c.tokens, tokens)
 }
 
+// Forget drops what a token has used: it has no limits any more, or is gone.
+// What it uses from then on is not counted here, so it is to be seeded when it
+// gets limits again.
+func (t *Tokens) Forget(hash string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.used, hash)
+}
+
 // Usage tells what a limited token has used; false: nothing is known of it.
 func (t *Tokens) Usage(hash string) (gateway.TokenUsage, bool) {
 	today := dayOf(t.now())

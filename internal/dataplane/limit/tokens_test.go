@@ -342,6 +342,12 @@ func TestSeed(t *testing.T) {
 	if used, _ := b.tokens.Usage("hash"); used != (gateway.TokenUsage{Requests: 1}) {
 		t.Errorf("the next day: used %+v", used)
 	}
+	b.tokens.Forget("other")
+	b.then = func(http.ResponseWriter, *http.Request) error { b.tokens.Forget("hash"); return nil }
+	b.passes() // its end finds nothing to add to
+	if _, known := b.tokens.Usage("hash"); known {
+		t.Error("a token that was to be forgotten is known")
+	}
 	if _, known := b.tokens.Usage("other"); known {
 		t.Error("a token that never came is known")
 	}
