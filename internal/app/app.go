@@ -16,7 +16,9 @@ import (
 
 	"ollama-api-pool/internal/background"
 	"ollama-api-pool/internal/config"
+	"ollama-api-pool/internal/controlplane/admin"
 	"ollama-api-pool/internal/controlplane/jobs"
+	"ollama-api-pool/internal/controlplane/metrics"
 	"ollama-api-pool/internal/dataplane"
 	"ollama-api-pool/internal/dataplane/auth"
 	"ollama-api-pool/internal/dataplane/cache"
@@ -62,6 +64,7 @@ type App struct {
 	server   *http.Server
 	failed   chan error // why the App cannot go on: of the server, of a loop
 	handler  atomic.Pointer[http.Handler]
+	api      *admin.API
 	active   *inFlight
 
 	store      *sqlstore.Store
@@ -79,6 +82,7 @@ type App struct {
 	roster     *Roster
 	jobs       *jobs.Registry
 	checks     *Checks
+	metrics    *metrics.Metrics
 	adminToken gateway.Secret
 	loops      *background.Group
 
@@ -160,6 +164,7 @@ func (a *App) open(ctx context.Context) (err error) {
 	a.trail = usage.NewTrail(usage.TrailOptions{Mode: trailModes[a.cfg.RequestLog]})
 	a.flight = dataplane.NewGauge(time.Now)
 	a.writer = &writer{store: a.store, pools: a.pools, ledger: a.ledger, trail: a.trail}
+	a.metrics = metrics.New(gateway.Providers(), a.version, a.snapshot)
 	a.roster = &Roster{store: a.store, pools: a.pools, tokens: a.tokens, limits: a.limits, writer: a.writer, now: time.Now}
 	if err := a.roster.load(ctx); err != nil {
 		return err
@@ -178,6 +183,7 @@ var trailModes = map[config.RequestLogMode]usage.TrailMode{
 func (a *App) ended(x *gateway.Exchange) {
 	a.ledger.Add(x)
 	a.trail.Add(x)
+	a.metrics.Observe(x)
 }
 
 func (a *App) runLoops(ctx context.Context) {
@@ -238,6 +244,7 @@ func (a *App) Stop(ctx context.Context) error {
 	a.ready.Store(false)
 	a.stopping.Store(true)
 	a.handler.Store(nil) // turns new requests away, while /health/ready can still say so
+	a.api.EndStreams()   // nobody needs to wait for those
 	grace, cancel := context.WithTimeout(ctx, a.cfg.ShutdownGrace)
 	defer cancel()
 	errs := []error{a.stopJobs(ctx)} // first, as callers wait for their end
@@ -334,7 +341,6 @@ func Supported(cfg *config.Config) error {
 		{cfg.RedisURL != "", "REDIS_URL", "this version runs as one instance"},
 		{cfg.SupabaseRESTURL != "", "SUPABASE_REST_URL", "this version keeps its data in DATA_DIR"},
 		{cfg.DisableKVStorage, "DISABLE_KV_STORAGE", "this version keeps its data in DATA_DIR"},
-		{cfg.MetricsPublic, "METRICS_PUBLIC", "this version has no /metrics"},
 	} {
 		if s.set {
 			return fmt.Errorf("%s is not supported yet: %s; unset it to start", s.name, s.cure)

@@ -27,6 +27,7 @@ func (a *App) routes(deps Deps) (http.Handler, error) {
 	}
 	api := admin.New(admin.Parts{
 		Keys: a.roster, Tokens: a.roster, Stats: a.roster,
+		Figures: a.roster, Live: &live{a}, Metrics: a.metrics.Handler(),
 		Sessions: a.roster, Stories: a.roster, Imports: a.checks, Cache: a, System: a, Checks: a.checks, Jobs: a.checks,
 	}, admin.Options{
 		Token:          a.adminToken,
@@ -38,9 +39,13 @@ func (a *App) routes(deps Deps) (http.Handler, error) {
 		Started:        a.started,
 		Settings:       deps.Settings,
 		Storage:        "sqlite",
+		Encrypted:      a.cfg.EncryptionKey != "",
+		RequestLog:     string(a.cfg.RequestLog),
+		MetricsPublic:  a.cfg.MetricsPublic,
 		Log:            a.log,
 		Now:            time.Now,
 	})
+	a.api = api
 	known := dataplane.NewRoutes()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path := r.URL.Path; {

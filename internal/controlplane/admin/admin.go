@@ -90,12 +90,19 @@ type Options struct {
 	Started        time.Time        // when the program started
 	Settings       config.Report    // what it was started with
 	Storage        string           // what the keys are stored in, in a word
+	Encrypted      bool             // the keys are stored encrypted
+	RequestLog     string           // which requests the request log keeps: failures, all or off
+	MetricsPublic  bool             // everybody may read /metrics
 	Log            *slog.Logger
 	Now            func() time.Time
 }
 
 // Parts are the things that the API shows and changes.
 type Parts struct {
+	Figures Figures
+	Live    Live
+	Metrics http.Handler // what /metrics shows
+
 	Keys     Keys
 	Tokens   Tokens
 	Stats    Stats
@@ -122,6 +129,12 @@ type API struct {
 	checks   Checks
 	jobs     Jobs
 
+	figures Figures
+	live    Live
+	metrics http.Handler
+	public  *publicCache // the public statistics
+	hub     *hub         // the viewers of live figures
+
 	digest [sha256.Size]byte // of the admin token
 	guard  *guard
 	mux    *http.ServeMux
@@ -140,6 +153,8 @@ func New(parts Parts, o Options) *API {
 		checks: parts.Checks, jobs: parts.Jobs,
 		digest: sha256.Sum256([]byte(o.Token)), guard: newGuard(o.Now, o.Log),
 	}
+	a.figures, a.live, a.metrics = parts.Figures, parts.Live, parts.Metrics
+	a.public, a.hub = newPublicCache(o.Now), newHub(a)
 	a.mount(a.routes())
 	return a
 }

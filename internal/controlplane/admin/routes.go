@@ -26,6 +26,10 @@ func (a *API) routes() []route {
 	login := []httpkit.Middleware{a.ownOrigin} // the handler looks at what is sent
 	private := []httpkit.Middleware{a.ownOrigin, a.authenticate}
 	upload := []httpkit.Middleware{a.ownOrigin, a.authenticate, a.limited}
+	scrape := private
+	if a.opt.MetricsPublic {
+		scrape = public
+	}
 	return []route{
 		{"GET /{$}", public, a.greet, greetDoc},
 		{"GET /openapi.json", anySite, a.showOpenAPI, openAPIDoc},
@@ -67,6 +71,16 @@ func (a *API) routes() []route {
 		{"DELETE /admin/client-tokens/{token...}", private, a.revokeClientToken, revokeClientTokenDoc},
 
 		{"GET /admin/stats", private, a.showStats, showStatsDoc},
+		{"GET /admin/public-stats", anySite, a.showPublicStats, publicStatsDoc},
+		{"GET /admin/overview", private, a.showOverview, overviewDoc},
+		{"GET /admin/analytics", private, a.showAnalytics, analyticsDoc},
+		{"GET /admin/analytics/models", private, a.listModels, modelsDoc},
+		{"GET /admin/analytics/keys", private, a.listKeyUse, keyUseDoc},
+		{"GET /admin/analytics/tokens", private, a.listTokenUse, tokenUseDoc},
+		{"GET /admin/requests", private, a.listRequests, requestsDoc},
+		{"GET /admin/requests/{id}", private, a.showRequest, requestDoc},
+		{"GET /admin/events", private, a.streamEvents, eventsDoc},
+		{"GET /metrics", scrape, a.showMetrics, a.metricsDoc()},
 
 		{"GET /admin/cache/stats", private, a.showCache, showCacheDoc},
 		{"POST /admin/cache/clear", private, a.clearCache, clearCacheDoc},
