@@ -10,12 +10,13 @@ import (
 // peakMinutes is for how many minutes a Gauge remembers its peaks: a day.
 const peakMinutes = 24 * 60
 
-// Gauge counts how many client requests run for each provider, and remembers
-// how many ran at most in each minute of the last day. It may be used
-// concurrently and takes no locks.
+// Gauge counts how many client requests run for each provider and for all of
+// them together, and remembers how many ran at most in each minute of the last
+// day. It may be used concurrently and takes no locks.
 type Gauge struct {
 	now       func() time.Time
 	providers []flight
+	all       flight
 }
 
 // flight is what a Gauge knows of one provider.
@@ -37,10 +38,14 @@ func NewGauge(now func() time.Time) *Gauge {
 	return g
 }
 
-// of finds a provider; nil is one that nobody counts.
+// of finds a provider, with "" all of them together; nil is one that nobody
+// counts.
 func (g *Gauge) of(p gateway.ProviderName) *flight {
 	if g == nil {
 		return nil
+	}
+	if p == "" {
+		return &g.all
 	}
 	for i := range g.providers {
 		if g.providers[i].provider == p {
@@ -52,16 +57,18 @@ func (g *Gauge) of(p gateway.ProviderName) *flight {
 
 // begin counts a request in.
 func (g *Gauge) begin(p gateway.ProviderName, now time.Time) {
-	if f := g.of(p); f != nil {
+	if f := g.of(p); f != nil && p != "" {
 		f.note(f.running.Add(1), now)
+		g.all.note(g.all.running.Add(1), now)
 	}
 }
 
 // end counts a request out. How many ran until now is a peak of this minute,
 // too: perhaps all of them began before it.
 func (g *Gauge) end(p gateway.ProviderName, now time.Time) {
-	if f := g.of(p); f != nil {
+	if f := g.of(p); f != nil && p != "" {
 		f.note(f.running.Add(-1)+1, now)
+		g.all.note(g.all.running.Add(-1)+1, now)
 	}
 }
 
@@ -82,7 +89,7 @@ func (f *flight) note(n int64, now time.Time) {
 // minuteNumber counts minutes since 1970; it fits into 31 bits until the year 6053.
 func minuteNumber(t time.Time) int64 { return max(t.Unix(), 0) / 60 }
 
-// Now is how many requests to a provider run.
+// Now is how many requests to a provider run, with "" to all of them.
 func (g *Gauge) Now(p gateway.ProviderName) int64 {
 	if f := g.of(p); f != nil {
 		return f.running.Load()
@@ -90,9 +97,10 @@ func (g *Gauge) Now(p gateway.ProviderName) int64 {
 	return 0
 }
 
-// Peak is how many requests to a provider ran at most at the same time since a
-// time not longer ago than a day, and the minute (its beginning, UTC) in which
-// that was last so. Of the minute in which since lies all counts.
+// Peak is how many requests to a provider, with "" to all of them together, ran
+// at most at the same time since a time not longer ago than a day, and the minute
+// (its beginning, UTC) in which that was last so. Of the minute in which since
+// lies all counts.
 func (g *Gauge) Peak(p gateway.ProviderName, since time.Time) (n int64, at time.Time) {
 	f := g.of(p)
 	if f == nil {

@@ -150,3 +150,26 @@ func TestSurfaceCountsRequestsInFlight(t *testing.T) {
 		}
 	}
 }
+
+func TestGaugeOfAll(t *testing.T) {
+	start := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	h := &hand{start}
+	g := NewGauge(h.now)
+	g.begin(gateway.Ollama, start)
+	g.end(gateway.Ollama, start)
+	g.begin(gateway.OpenRouter, start)
+	g.begin(gateway.OpenRouter, start)
+	g.begin("", start) // an address that is nobody's
+	g.end("", start)
+	if n := g.Now(""); n != 2 {
+		t.Errorf("%d run, want 2", n)
+	}
+	// One and then two at a time are two, although the peaks of both are three together.
+	if n, _ := g.Peak("", start); n != 2 {
+		t.Errorf("the peak is %d, want 2", n)
+	}
+	g.begin(gateway.Ollama, start)
+	if n, at := g.Peak("", start); n != 3 || !at.Equal(start.Truncate(time.Minute)) {
+		t.Errorf("the peak is %d at %s, want 3", n, at)
+	}
+}

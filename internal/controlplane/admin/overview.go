@@ -57,7 +57,7 @@ type providerAnswer struct {
 
 type inFlightAnswer struct {
 	Now    int        `json:"now"`
-	Peak   int        `json:"peak" description:"The most at a time in the range, as far as the program has been running."`
+	Peak   int        `json:"peak" description:"The most at a time in the range, of the last 24 hours and since the start at most."`
 	PeakAt *time.Time `json:"peakAt"`
 }
 
@@ -160,7 +160,9 @@ func (a *API) inFlight(name string, s *span, standings []Standing) inFlightAnswe
 		of = gateway.ProviderName(name)
 	}
 	peak, at := a.live.Peak(of, s.from())
-	out.Peak, out.PeakAt = max(peak, out.Now), orNull(at)
+	if out.Peak = max(peak, out.Now); out.Peak > 0 {
+		out.PeakAt = orNull(at)
+	}
 	return out
 }
 
