@@ -27,13 +27,13 @@ func TestOneKey(t *testing.T) {
 		"the admin token is missing: send it as Authorization: Bearer …", "Authorization", "")
 
 	for body, message := range map[string]string{
-		`{}`:   "api_key is missing",
-		``:     "the body is empty; send a JSON value",
-		`null`: "the body must not be null",
-		`[]`:   "the body must be an object, not array",
-		`{"api_key":7}`:                             `field "api_key" must be a string, not number`,
-		`{"api_key":"short"}`:                       "api_key cannot be used: key is shorter than 8 characters",
-		`{"api_key":"` + annaKey + `","ttl":-1}`:    "ttl must be between 0 and 3153600000 seconds",
+		`{}`:                                     "api_key is missing",
+		``:                                       "the body is empty; send a JSON value",
+		`null`:                                   "the body must not be null",
+		`[]`:                                     "the body must be an object, not array",
+		`{"api_key":7}`:                          `field "api_key" must be a string, not number`,
+		`{"api_key":"short"}`:                    "api_key cannot be used: key is shorter than 8 characters",
+		`{"api_key":"` + annaKey + `","ttl":-1}`: "ttl must be between 0 and 3153600000 seconds",
 		`{"api_key":"` + annaKey + `","ttl":1.5}`:   `field "ttl" must be a whole number, not number 1.5`,
 		`{"api_key":"a----b----` + annaKey + `"}`:   "api_key cannot be used: three fields: it is not clear which of them is the key",
 		`{"api_key":"fake-one-1","apiKey":"other"}`: "api_key and apiKey differ: send one of them",

@@ -163,26 +163,26 @@ func why(k *gateway.Key, now, back time.Time, refused int) string {
 	if s.LastError != "" {
 		reason = " (" + s.LastError + ")"
 	}
-	until := "and does not return: its time to live ends first"
+	until := "it does not return, as its time to live ends first"
 	if !back.IsZero() {
-		until = "and returns by itself at " + back.UTC().Format(time.RFC3339)
+		until = "it returns by itself at " + back.UTC().Format(time.RFC3339)
 	}
 	switch s.StatusAt(now, k.ExpiresAt) {
 	case gateway.KeyResting:
-		return "It is out of quota" + reason + ", rests " + until + "."
+		return "It is out of quota" + reason + " and rests; " + until + "."
 	case gateway.KeyFailed:
-		return fmt.Sprintf("The upstream refused it%s; it is out %s.", reason, until)
+		return "The upstream refused it" + reason + "; " + until + "."
 	case gateway.KeyExpired:
 		return "Its time to live ended at " + k.ExpiresAt.UTC().Format(time.RFC3339) + "; it does not return."
 	case gateway.KeyDisabled:
-		by := fmt.Sprintf("It was refused %d times in a row%s, is disabled", s.ConsecutiveFailures, reason)
+		by := fmt.Sprintf("It was refused %d times in a row%s and is disabled; ", s.ConsecutiveFailures, reason)
 		if s.Disabled == gateway.DisabledManual {
-			by = "An operator disabled it; it is out"
+			by = "An operator disabled it; "
 		}
 		if s.DisabledUntil.IsZero() {
-			return by + " until somebody enables it."
+			return by + "it returns when somebody enables it."
 		}
-		return by + " " + until + "."
+		return by + until + "."
 	}
 	switch {
 	case refused == 1:

@@ -91,18 +91,19 @@ func closeObjects(v any) {
 }
 
 // find looks up the path of the document to which an address belongs. One that
-// is written out goes before one with a part to be filled in.
+// is written out goes before one with a part to be filled in, and of these the
+// longest.
 func (c *contract) find(address string) (path string, ok bool) {
 	if _, ok := c.paths[address]; ok {
 		return address, true
 	}
-	for path := range c.paths {
-		head, _, open := strings.Cut(path, "{")
-		if open && strings.HasPrefix(address, head) && len(address) > len(head) && matchesPath(path, address) {
-			return path, true
+	for candidate := range c.paths {
+		head, _, open := strings.Cut(candidate, "{")
+		if open && len(candidate) > len(path) && strings.HasPrefix(address, head) && len(address) > len(head) && matchesPath(candidate, address) {
+			path = candidate
 		}
 	}
-	return "", false
+	return path, path != ""
 }
 
 func matchesPath(path, address string) bool {

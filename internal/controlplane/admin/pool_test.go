@@ -2,14 +2,18 @@ package admin_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"ollama-api-pool/internal/app"
@@ -26,13 +30,16 @@ type pool struct {
 	app     *app.App
 	log     *testkit.SafeBuffer
 	secrets []string // that no answer and no log line may have
+	dir     string   // where the store lies
+	alien   []string // secrets that no file of it may have either
+	stop    func()
 }
 
 // start starts the program. What the log holds at the end is searched for
 // secrets.
 func start(t *testing.T, environ ...string) *pool {
 	t.Helper()
-	cfg, _, err := config.Load(append([]string{
+	cfg, report, err := config.Load(append([]string{
 		"LISTEN_ADDR=127.0.0.1:0", "DATA_DIR=" + t.TempDir(), "ADMIN_TOKEN=" + adminToken,
 		"CORS_ALLOWED_ORIGINS=https://ops.example", "TRUSTED_PROXIES=127.0.0.1", "OLLAMA_BASE_URL=http://127.0.0.1:1",
 		"KEY_DISABLE_THRESHOLD=1",
@@ -40,18 +47,37 @@ func start(t *testing.T, environ ...string) *pool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &pool{T: t, log: &testkit.SafeBuffer{}, secrets: []string{adminToken}}
+	p := &pool{T: t, log: &testkit.SafeBuffer{}, secrets: []string{adminToken}, dir: cfg.DataDir, alien: []string{adminToken}}
 	log := slog.New(slog.NewTextHandler(p.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	if p.app, err = app.Start(t.Context(), cfg, app.Deps{Log: log, Version: "1.2.3-test"}); err != nil {
+	if p.app, err = app.Start(t.Context(), cfg, app.Deps{Log: log, Version: "1.2.3-test", Settings: report}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := p.app.Stop(t.Context()); err != nil {
+	p.stop = sync.OnceFunc(func() {
+		p.searchFiles() // while the journal of the store is there, too
+		if err := p.app.Stop(context.WithoutCancel(t.Context())); err != nil {
 			t.Error(err)
 		}
+		p.searchFiles()
 		testkit.MustNotContain(t, p.log.String(), p.secrets...)
 	})
+	t.Cleanup(p.stop)
 	return p
+}
+
+// searchFiles looks for secrets in everything that lies in the data directory.
+func (p *pool) searchFiles() {
+	p.Helper()
+	entries, err := os.ReadDir(p.dir)
+	if err != nil {
+		p.Fatal(err)
+	}
+	for _, entry := range entries {
+		b, err := os.ReadFile(filepath.Join(p.dir, entry.Name()))
+		if err != nil {
+			p.Fatal(err)
+		}
+		testkit.MustNotContain(p, string(b), p.alien...)
+	}
 }
 
 // answer is what came back.
@@ -219,6 +245,7 @@ func (p *pool) plant(lines ...string) {
 			continue
 		}
 		p.secrets = append(p.secrets, fields[1:]...)
+		p.alien = append(p.alien, fields[1:len(fields)-1]...)
 	}
 }
 

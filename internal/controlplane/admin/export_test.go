@@ -1,0 +1,55 @@
+package admin_test
+
+import (
+	"encoding/csv"
+	"strings"
+	"testing"
+)
+
+func TestExport(t *testing.T) {
+	p := start(t)
+	odd, nameless := "odd!key!1", "fake-nameless-key-0123456789"
+	keys := []string{annaKey, borisKey, odd, nameless}
+	p.call("POST /admin/import", `{"accounts":["anna----`+annaKey+`",{"api_key":"`+borisKey+`","username":"=HYPERLINK(1)"},
+		{"api_key":"`+odd+`","email":"odd@example.com"},"`+nameless+`"]}`)
+	p.call("POST /admin/keys/disable", `{"apiKey":"`+borisKey+`","duration":0}`)
+	p.secrets = append(p.secrets, keys...)
+	export := "GET /admin/api-keys/export"
+	p.wantError(export, "", 401, "authentication_error", "authentication_error", "wrong admin token", "Authorization", "Bearer x")
+	p.wantInvalid(export+"?provider=acme&status=tired&format=xml&reveal=2", "",
+		`unknown provider "acme": use "ollama" or "openrouter"; reveal must be true or false; status must be all, active, resting, failed, disabled or expired; format must be txt, csv or jsonl`)
+
+	a := p.call(export, "")
+	if want := "anna----ollama…wxyz\n=HYPERLINK(1)----ollama…abcd\nodd@example.com----od…\nfake-n…6789\n"; a.status != 200 || a.body != want ||
+		a.header.Get("Content-Type") != "text/plain; charset=utf-8" || a.header.Get("Content-Disposition") != `attachment; filename="ollama-keys.txt"` {
+		t.Errorf("%d %v\n%s", a.status, a.header, a.body)
+	}
+	if a := p.call(export+"?status=disabled&format=jsonl", ""); strings.Count(a.body, "\n") != 1 || !strings.Contains(a.body, `"id":"`+id(borisKey)+`"`) ||
+		a.header.Get("Content-Type") != "application/jsonl" {
+		t.Errorf("JSON lines: %s", a.body)
+	}
+	if a := p.call(export+"?search=nobody&format=csv", ""); strings.Count(a.body, "\n") != 1 {
+		t.Errorf("a table without rows: %s", a.body)
+	}
+	rows, err := csv.NewReader(strings.NewReader(p.call(export+"?format=csv", "").body)).ReadAll()
+	if err != nil || len(rows) != 5 || rows[2][2] != "'=HYPERLINK(1)" || rows[2][3] != "disabled" || rows[2][5] != "manual" || len(rows[0]) != 17 {
+		t.Errorf("table: %v, %v", rows, err)
+	}
+	p.call("GET /admin/api-keys/export?provider=openrouter", "")
+	if strings.Contains(p.log.String(), "exported whole") {
+		t.Error("a masked export was logged as one that is not")
+	}
+
+	// What is exported whole can be imported again.
+	text := p.send("GET", "/admin/api-keys/export?reveal=true", nil)
+	if !strings.Contains(p.log.String(), `did="keys exported whole" count=4`) {
+		t.Error("an export of whole keys was not logged")
+	}
+	other := start(t)
+	other.secrets = append(other.secrets, keys...)
+	other.want("POST /admin/api-keys/import-from-txt", text.body, 200, `{"total":4,"added":4,"existing":0,"invalid":[],"invalidTotal":0}`, "Content-Type", "text/plain")
+	there := other.send("GET", "/admin/api-keys/export?reveal=true", nil)
+	if there.body != text.body {
+		t.Errorf("exported again:\n%s\nwas\n%s", there.body, text.body)
+	}
+}
