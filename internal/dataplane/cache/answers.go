@@ -79,7 +79,7 @@ const entryCost = 512
 func NewAnswers(o AnswersOptions) *Answers {
 	a := &Answers{opts: o, largest: min(o.MaxBytes/16, largestAnswer), flights: map[digest]*inquiry{}}
 	a.store = otter.Must(&otter.Options[digest, *saved]{
-		MaximumWeight:    uint64(max(o.MaxBytes, 1)), //nolint:gosec // not negative
+		MaximumWeight:    uint64(max(o.MaxBytes, 1)),
 		Weigher:          func(_ digest, s *saved) uint32 { return s.weight() },
 		ExpiryCalculator: otter.ExpiryWriting[digest, *saved](o.TTL),
 		Clock:            clock(o.Now),
@@ -105,7 +105,7 @@ func (s *saved) weight() uint32 {
 			n += len(v) + 16
 		}
 	}
-	return uint32(min(n, 1<<31)) //nolint:gosec // bounded
+	return uint32(min(n, 1<<31))
 }
 
 // Serve is the step: it answers what was asked before and lets all else pass.
