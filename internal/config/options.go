@@ -254,7 +254,7 @@ var caches = []option{
 var statistics = []option{
 	{
 		name: "ENABLE_ANALYTICS", def: "true", rule: toggle(func(c *Config) *bool { return &c.EnableAnalytics }),
-		help: "Whether statistics per model and hour are kept.",
+		help: "Whether statistics per model are kept, in total and by the hour. Totals and those of providers, tokens and keys are kept in any case.",
 	},
 	{
 		name: "STATS_SAMPLE_RATE", def: "1.0", rule: rate(func(c *Config) *float64 { return &c.StatsSampleRate }),
