@@ -61,7 +61,7 @@ func (r *run) knock() (recovered bool, err error) {
 		q = r.oldestSilent()
 	}
 	if q == nil { // all were asked about twice
-		r.heard()
+		r.heard(r.answered)
 		return true, nil
 	}
 	r.begin(*q)
@@ -75,12 +75,12 @@ func (r *run) knock() (recovered bool, err error) {
 func (r *run) askControl(atOnce bool) bool {
 	switch r.o.Probe(r.ctx, *r.control).Outcome {
 	case gateway.CheckValid:
-		r.heard()
-		r.vouched(atOnce)
+		r.heard(r.answered)
+		r.vouched(r.answered, atOnce)
 		return true
 	case gateway.CheckRefused:
 		if r.outage && !r.accounts.many() {
-			r.heard()
+			r.heard(r.answered)
 			return true
 		}
 	}

@@ -96,6 +96,8 @@ const (
 //     counts as one), the last key that was valid is asked about again. If it still
 //     is they are believed. Otherwise this is an outage as above, and at its end
 //     they are asked about again, once.
+//   - What ends a row of refusals, or of answers that show nothing, must have been
+//     asked after the row: an answer on its way may be from before an outage.
 //   - Where no key has been valid yet, the run goes on looking for one. If it finds
 //     one, refusals that were held back are believed if those in good standing
 //     belong to fewer than twenty accounts, else asked about again, once. If it finds
@@ -133,11 +135,13 @@ func Run(ctx context.Context, targets iter.Seq2[Target, error], o Options) (Summ
 type question struct {
 	Target
 	first *gateway.CheckResult // of a target that is asked about again: what came before
+	asked int                  // how many answers there were when it was asked about
 }
 
 type answer struct {
 	question
 	gateway.CheckResult
+	number int // of all answers, in the order in which they came
 }
 
 // run is a run under way. It belongs to the goroutine that called Run; probes
@@ -151,6 +155,7 @@ type run struct {
 	answers   chan answer
 	flying    int       // probes under way
 	startAt   time.Time // of the next one, at the earliest
+	answered  int       // how many answers there were
 	silent    []answer  // inconclusive in a row
 	outage    bool      // because the upstream is silent
 	held      []answer  // refusals that are not believed yet
@@ -246,7 +251,8 @@ func (r *run) begin(q question) {
 	if r.o.PerSecond > 0 {
 		r.startAt = later(r.startAt, time.Now().Add(-time.Second/100)).Add(time.Second / time.Duration(r.o.PerSecond))
 	}
-	go func() { r.answers <- answer{q, r.o.Probe(r.ctx, q.Target)} }()
+	q.asked = r.answered
+	go func() { r.answers <- answer{question: q, CheckResult: r.o.Probe(r.ctx, q.Target)} }()
 }
 
 func later(a, b time.Time) time.Time {
@@ -281,14 +287,16 @@ func (r *run) note(a answer, broken bool) {
 	if a.first == nil {
 		r.sum.Asked++
 	}
+	r.answered++
+	a.number = r.answered
 	switch a.Outcome {
 	case gateway.CheckValid:
-		r.heard()
-		r.vouched(r.control != nil || !r.good.many())
+		r.heard(a.asked)
+		r.vouched(a.asked, r.control != nil || !r.good.many())
 		r.control = &a.Target
 		r.certain(a)
 	case gateway.CheckRefused:
-		r.heard()
+		r.heard(a.asked)
 		r.refused(a)
 	default:
 		r.silent = append(r.silent, a)
@@ -298,14 +306,25 @@ func (r *run) note(a answer, broken bool) {
 	}
 }
 
-// heard ends a row of answers that showed nothing: those of an outage are asked
-// for again.
-func (r *run) heard() {
+// heard ends a row of answers that showed nothing, up to the one with a number:
+// what ends it was asked only after that one had come. Those of an outage are
+// asked for again.
+func (r *run) heard(number int) {
 	outage := r.outage || len(r.silent) >= silenceAfter
-	for _, a := range r.silent {
+	before, after := split(r.silent, number)
+	for _, a := range before {
 		r.believe(a, !outage)
 	}
-	r.silent, r.outage = nil, false
+	r.silent, r.outage = after, outage && len(after) > 0
+}
+
+// split parts answers, which are in order, behind the one with a number.
+func split(answers []answer, number int) (before, after []answer) {
+	n := 0
+	for n < len(answers) && answers[n].number <= number {
+		n++
+	}
+	return answers[:n], answers[n:]
 }
 
 // refused takes in a refusal.
@@ -314,6 +333,10 @@ func (r *run) refused(a answer) {
 		r.certain(a)
 		return
 	}
+	r.hold(a)
+}
+
+func (r *run) hold(a answer) {
 	r.held = append(r.held, a)
 	r.accounts.add(&a.Target)
 	if a.Good {
@@ -321,12 +344,20 @@ func (r *run) refused(a answer) {
 	}
 }
 
-// vouched ends a row of refusals: they are certain, or to be asked for again.
-func (r *run) vouched(certain bool) {
-	for _, a := range r.held {
+// vouched ends a row of refusals. Up to the one with a number, see heard, they
+// are certain, or else the whole row is asked for again.
+func (r *run) vouched(number int, certain bool) {
+	if !certain {
+		number = r.answered
+	}
+	before, after := split(r.held, number)
+	for _, a := range before {
 		r.believe(a, certain)
 	}
 	r.held, r.accounts, r.good = nil, nil, nil
+	for _, a := range after {
+		r.hold(a)
+	}
 }
 
 // believe takes an answer for certain, unless it is in doubt for the first time.
@@ -335,7 +366,7 @@ func (r *run) believe(a answer, certain bool) {
 		r.certain(a)
 		return
 	}
-	r.repeats = append(r.repeats, question{a.Target, &a.CheckResult})
+	r.repeats = append(r.repeats, question{Target: a.Target, first: &a.CheckResult})
 }
 
 // certain passes an answer on.
@@ -385,7 +416,7 @@ func (r *run) conclude(ctx context.Context) {
 		r.repeats = append(r.repeats, *q)
 	}
 	for _, q := range r.repeats { // the run ended before they were asked about again
-		a := answer{q, *q.first}
+		a := answer{question: q, CheckResult: *q.first}
 		r.certain(a.doubted(a.Outcome == gateway.CheckRefused))
 	}
 	r.held, r.silent, r.repeats = nil, nil, nil

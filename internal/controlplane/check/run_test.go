@@ -27,6 +27,7 @@ type scene struct {
 	// says is what the upstream says of a target when it is asked for the nth
 	// time in all, from 0.
 	says func(t Target, n int) gateway.CheckOutcome
+	slow time.Duration // what a valid key's answer takes longer than others
 	o    Options
 
 	mu      sync.Mutex // guards what follows
@@ -60,7 +61,9 @@ func (s *scene) run(ctx context.Context) (Summary, error) {
 		out := gateway.CheckResult{At: time.Now(), Category: "kimi"}
 		select {
 		case <-time.After(50 * time.Millisecond):
-			out.Outcome = s.says(t, n)
+			if out.Outcome = s.says(t, n); out.Outcome == valid {
+				time.Sleep(s.slow)
+			}
 		case <-ctx.Done():
 		}
 		s.mu.Lock()
@@ -305,6 +308,29 @@ func TestRun(t *testing.T) {
 				}
 				if s.peak > defaultConcurrency {
 					t.Errorf("%d at a time", s.peak)
+				}
+			})
+		})
+	}
+}
+
+// What comes late from before an outage does not vouch for what came in it.
+func TestLateAnswers(t *testing.T) {
+	for name, what := range map[string]gateway.CheckOutcome{"silent": unsaid, "refusing": refused} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				s := &scene{targets: list(1000, true), slow: 400 * time.Millisecond}
+				s.o.Concurrency = 100
+				s.says = func(t Target, _ int) gateway.CheckOutcome {
+					if since := time.Since(began); since > time.Second && since < 10*time.Second {
+						return what
+					}
+					return valid
+				}
+				sum, err := s.run(t.Context())
+				if good, _, _ := s.count(t, sum); good != 1000 || err != nil {
+					t.Errorf("%+v, %v", sum, err)
 				}
 			})
 		})

@@ -116,15 +116,14 @@ func (r *Registry) Start(ctx context.Context, plan Plan) (gateway.Job, error) {
 	}
 	job := p.Snapshot()
 	if err := r.store.PutJob(ctx, job); err != nil {
-		r.leave(p, plan.Provider)
+		r.leave(p, job)
 		cancel(err)
 		return gateway.Job{}, fmt.Errorf("write down a new job: %w", err)
 	}
 	r.log.LogAttrs(ctx, slog.LevelInfo, "job started", describe(&job)...)
 	go func() {
-		defer r.leave(p, plan.Provider)
 		defer cancel(nil)
-		r.run(inside, p, plan.Run)
+		r.leave(p, r.run(inside, p, plan.Run))
 	}()
 	return job, nil
 }
@@ -146,9 +145,12 @@ func (r *Registry) enter(p *Progress, provider gateway.ProviderName) error {
 	return nil
 }
 
-func (r *Registry) leave(p *Progress, provider gateway.ProviderName) {
+// leave makes room for the next job, and shows how this one ended: who sees that
+// can start another.
+func (r *Registry) leave(p *Progress, end gateway.Job) {
 	r.mu.Lock()
-	delete(r.running, provider)
+	delete(r.running, end.Provider)
+	p.set(end)
 	r.mu.Unlock()
 	close(p.done)
 	r.ended.Done()
@@ -161,8 +163,9 @@ func noun(kind gateway.JobKind) string {
 	return "a check"
 }
 
-// run does a job's work, writes down how far it is, and how it ended.
-func (r *Registry) run(ctx context.Context, p *Progress, work func(context.Context, *Progress) error) {
+// run does a job's work, writes down how far it is and how it ended, and gives
+// the job as it is then.
+func (r *Registry) run(ctx context.Context, p *Progress, work func(context.Context, *Progress) error) gateway.Job {
 	result := make(chan error, 1)
 	go func() { result <- r.guard(ctx, p, work) }()
 	tick := time.NewTicker(saveEvery)
@@ -176,9 +179,9 @@ func (r *Registry) run(ctx context.Context, p *Progress, work func(context.Conte
 				r.log.LogAttrs(ctx, slog.LevelWarn, "the progress of a job could not be written down", append(describe(&job), slog.Any("error", err))...)
 			}
 		case err := <-result:
-			p.end(context.Cause(ctx), err)
-			r.close(ctx, p, err)
-			return
+			job := p.ended(context.Cause(ctx), err)
+			r.close(ctx, job, err)
+			return job
 		}
 	}
 }
@@ -196,10 +199,9 @@ func (r *Registry) guard(ctx context.Context, p *Progress, work func(context.Con
 }
 
 // close writes down how a job ended.
-func (r *Registry) close(ctx context.Context, p *Progress, cause error) {
+func (r *Registry) close(ctx context.Context, job gateway.Job, cause error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveWithin)
 	defer cancel()
-	job := p.Snapshot()
 	attrs := append(describe(&job), slog.String("state", string(job.State)), slog.Int("done", job.Done),
 		slog.Int("total", job.Total), slog.Duration("took", job.FinishedAt.Sub(job.StartedAt)))
 	if job.State == gateway.JobFailed {

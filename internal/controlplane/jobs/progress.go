@@ -61,12 +61,17 @@ func (p *Progress) id() string {
 	return p.job.ID
 }
 
-// end notes how the job ended: why its context did, if it did, and what its
-// work returned. A job that was done all the same is done.
-func (p *Progress) end(cause, err error) {
+// set replaces the job.
+func (p *Progress) set(j gateway.Job) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	j := &p.job
+	p.job = j
+}
+
+// ended is the job as it ended: why its context did, if it did, and what its
+// work returned. A job that was done all the same is done.
+func (p *Progress) ended(cause, err error) gateway.Job {
+	j := p.Snapshot()
 	switch {
 	case err == nil:
 		j.State = gateway.JobDone
@@ -82,4 +87,5 @@ func (p *Progress) end(cause, err error) {
 	}
 	j.FinishedAt = p.now().UTC()
 	j.UpdatedAt = j.FinishedAt
+	return j
 }
