@@ -169,3 +169,61 @@ func conformCategories(t *testing.T, open openStore) {
 		t.Errorf("the error has lines: %v", err)
 	}
 }
+
+// conformPages holds that pages of any size, also from the far end, make up the
+// list, and that every key is on one of them.
+func conformPages(t *testing.T, open openStore) {
+	s := open(Options{})
+	in := noon.Add(time.Hour)
+	states := []gateway.KeyState{{}, {RestsUntil: in}, {FailedUntil: in, ConsecutiveFailures: 2}, {Disabled: gateway.DisabledManual}, {}, {ConsecutiveFailures: 1}}
+	d := gateway.Delta{Provider: gateway.Ollama}
+	var keys []gateway.Key
+	for n := range 61 {
+		k := keyWith(n, []string{"Anna", "bert", "", "ANNA"}[n%4], []time.Time{{}, in, noon, in.Add(time.Hour)}[n%7%4], states[n%6])
+		k.CreatedAt = noon.Add(time.Duration(n%3) * time.Second)
+		keys = append(keys, k)
+		if n%5 < 2 {
+			d.Keys = append(d.Keys, gateway.KeyDelta{Key: gateway.IDOfKey(k.Secret), Counts: gateway.KeyCounts{Total: 1, LastUsed: noon.Add(time.Duration(n%8) * time.Second)}})
+		}
+	}
+	add(t, s, gateway.Ollama, keys...)
+	d.Keys = append(d.Keys, gateway.KeyDelta{Key: gateway.IDOfKey(keys[4].Secret), Counts: gateway.KeyCounts{Total: 1}}) // used, nobody knows when
+	apply(t, s, d)
+	for _, f := range []gateway.KeyQuery{{}, {Status: gateway.KeyActive}, {Status: gateway.KeyFailed}, {Search: "ann"}, {Search: "nobody"}} {
+		for _, by := range []string{"", "username", "created_at", "expires_at", "status", "consecutive_failures", "last_used"} {
+			for _, sign := range []string{"", "-"} {
+				f.Sort, f.Offset, f.Limit = sign+by, 0, 0
+				if by == "" {
+					f.Sort = ""
+				}
+				whole, total, err := s.Keys(t.Context(), gateway.Ollama, f)
+				if err != nil || len(whole) != total {
+					t.Fatalf("%+v: %d keys, %d in total, %v", f, len(whole), total, err)
+				}
+				for _, f.Limit = range []int{1, 7, 40} {
+					for f.Offset = 0; f.Offset < total+2; f.Offset += f.Limit {
+						page, n, err := s.Keys(t.Context(), gateway.Ollama, f)
+						if err != nil || n != total {
+							t.Fatalf("%+v: %d in total, %v", f, n, err)
+						}
+						want := whole[min(f.Offset, total):min(f.Offset+f.Limit, total)]
+						if !slices.Equal(page, want) && len(page)+len(want) > 0 {
+							t.Fatalf("%+v: the page is not that part of the list", f)
+						}
+					}
+				}
+			}
+		}
+	}
+	whole, _, err := s.Keys(t.Context(), gateway.Ollama, gateway.KeyQuery{Sort: "-last_used"})
+	if err != nil || len(whole) != len(keys) {
+		t.Fatal(len(whole), err)
+	}
+	seen := map[gateway.Secret]bool{}
+	for _, k := range whole {
+		seen[k.Secret] = true
+	}
+	if len(seen) != len(keys) {
+		t.Errorf("%d different keys on the list, want %d", len(seen), len(keys))
+	}
+}

@@ -52,6 +52,7 @@ var conformance = map[string]func(t *testing.T, open openStore){
 	"rests are grouped":                   conformRests,
 	"what is out is grouped":              conformOuts,
 	"filters choose what lists show":      conformKeyIDs,
+	"pages make up the list":              conformPages,
 	"categories are set":                  conformCategories,
 	"who has gone changes nothing":        conformEnded,
 	"changes of others are seen":          conformChanges,

@@ -16,13 +16,20 @@ func (s *Store) KeyIDs(ctx context.Context, p gateway.ProviderName, f gateway.Ke
 	if err != nil {
 		return nil, err
 	}
-	where, err := s.where(f, at(s.now()))
-	if err != nil {
+	if err := checkFilter(&f); err != nil {
 		return nil, err
 	}
+	const did = "choose keys in the store"
+	if err := s.adopt(ctx, t); err != nil {
+		return nil, s.dialect.fault(did, err)
+	}
 	var ids []gateway.KeyID
-	err = s.read(ctx, "choose keys in the store", func(inside context.Context, tx *sql.Tx) error {
-		rows, err := tx.QueryContext(inside, t.sql("select k.key_id from {p}keys k "+where.text+" and k.key_id is not null"), where.args...)
+	err = s.read(ctx, did, func(inside context.Context, tx *sql.Tx) error {
+		where, err := s.where(inside, tx, t, f, at(s.now()))
+		if err != nil {
+			return err
+		}
+		rows, err := tx.QueryContext(inside, t.sql("select coalesce(k.key_id, '') from {p}keys k "+where.text), where.args...)
 		if err != nil {
 			return err
 		}
@@ -35,7 +42,9 @@ func (s *Store) KeyIDs(ctx context.Context, p gateway.ProviderName, f gateway.Ke
 			if err := rows.Scan(&id); err != nil {
 				return err
 			}
-			ids = append(ids, gateway.KeyID(id))
+			if id != "" { // of a row that has come this moment
+				ids = append(ids, gateway.KeyID(id))
+			}
 		}
 		return rows.Err()
 	})

@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"math"
 	"slices"
 	"strings"
 
@@ -25,16 +24,6 @@ const (
 	markDisabled = `(k.disabled_reason <> '' or k.status = 'disabled')`
 )
 
-// sortColumns are the allowed orders, as SQL; NULL is a lacking value.
-var sortColumns = map[string]string{
-	"username":             "nullif(lower(k.username), '')",
-	"created_at":           "k.created_at",
-	"expires_at":           "k.expires_at",
-	"status":               derivedStatus,
-	"consecutive_failures": "coalesce(k.consecutive_failures, 0)",
-	"last_used":            "(select s.last_used from {p}key_stats s where s.api_key = k.api_key)",
-}
-
 // fragment is a piece of SQL with the values for its placeholders.
 type fragment struct {
 	text string
@@ -44,40 +33,39 @@ type fragment struct {
 // Keys returns a page of keys and how many there are on all pages. Searching
 // ignores the case of letters and knows no wildcards. Without an order keys come
 // as they were made; those that lack the value to sort by come last either way.
+// Rows that another program has inserted are taken in first.
 func (s *Store) Keys(ctx context.Context, p gateway.ProviderName, q gateway.KeyQuery) (page []gateway.Key, total int, err error) {
+	const did = "list the keys in the store"
 	t, err := tablesOf(p)
 	if err != nil {
 		return nil, 0, err
 	}
-	if err := s.Fold(ctx); err != nil {
+	f := gateway.KeyFilter{Status: q.Status, Category: q.Category, Search: q.Search}
+	if err := checkFilter(&f); err != nil {
 		return nil, 0, err
 	}
 	now := at(s.now())
-	where, err := s.where(gateway.KeyFilter{Status: q.Status, Category: q.Category, Search: q.Search}, now)
+	segments, err := s.segments(q.Sort, f != gateway.KeyFilter{}, now)
 	if err != nil {
 		return nil, 0, err
 	}
-	order, err := orderBy(q.Sort, now)
-	if err != nil {
+	if err := s.adopt(ctx, t); err != nil {
+		return nil, 0, s.dialect.fault(did, err)
+	}
+	if err := s.Fold(ctx); err != nil {
 		return nil, 0, err
 	}
-	limit := q.Limit
-	if limit <= 0 {
-		limit = math.MaxInt32
-	}
-	err = s.read(ctx, "list the keys in the store", func(inside context.Context, tx *sql.Tx) error {
-		if err := tx.QueryRowContext(inside, t.sql("select count(*) from {p}keys k "+where.text), where.args...).Scan(&total); err != nil {
-			return err
-		}
-		// Only the rows of the page are joined with their statistics.
-		text := t.sql("select " + keyColumns + ", " + countColumns +
-			" from (select k.* from {p}keys k " + where.text + " order by " + order.text + " limit ? offset ?) k" +
-			" left join {p}key_stats s on s.api_key = k.api_key order by " + order.text)
-		rows, err := tx.QueryContext(inside, text, slices.Concat(where.args, order.args, []any{limit, max(q.Offset, 0)}, order.args)...)
+	err = s.read(ctx, did, func(inside context.Context, tx *sql.Tx) error {
+		where, err := s.where(inside, tx, t, f, now)
 		if err != nil {
 			return err
 		}
-		page, err = s.keysOf(ctx, t, rows)
+		l := lister{s: s, ctx: inside, until: ctx, tx: tx, t: t, where: where}
+		if total, err = l.count(&segment{}); err != nil {
+			return err
+		}
+		l.few = total <= fewKeys && where.text != everyKey
+		page, err = l.page(segments, total, q.Offset, q.Limit)
 		return err
 	})
 	if err != nil {
@@ -85,7 +73,6 @@ func (s *Store) Keys(ctx context.Context, p gateway.ProviderName, q gateway.KeyQ
 	}
 	return page, total, nil
 }
-
 func (s *Store) keysOf(ctx context.Context, t tables, rows *sql.Rows) ([]gateway.Key, error) {
 	defer func() { _ = rows.Close() }()
 	var keys []gateway.Key
@@ -108,59 +95,90 @@ func (s *Store) keysOf(ctx context.Context, t tables, rows *sql.Rows) ([]gateway
 	return keys, rows.Err()
 }
 
+// everyKey begins the conditions of a filter.
+const everyKey = "where 1 = 1"
+
+// checkFilter says what makes no sense about a filter.
+func checkFilter(f *gateway.KeyFilter) error {
+	if f.Status != "" && !slices.Contains(gateway.KeyStatuses(), f.Status) {
+		return gateway.Errorf(gateway.KindInvalid, "unknown status %q", gateway.Clip(string(f.Status), 40))
+	}
+	return nil
+}
+
 // where makes the conditions of a filter.
-func (s *Store) where(q gateway.KeyFilter, now any) (fragment, error) {
-	f := fragment{text: "where 1 = 1"}
-	and := func(text string, args ...any) {
-		f.text += " and " + text
-		f.args = append(f.args, args...)
+func (s *Store) where(ctx context.Context, q querier, t tables, f gateway.KeyFilter, now any) (fragment, error) {
+	w := fragment{text: everyKey}
+	and := func(f fragment) {
+		w.text += " and " + f.text
+		w.args = append(w.args, f.args...)
 	}
-	if q.Status != "" {
-		if !slices.Contains(gateway.KeyStatuses(), q.Status) {
-			return f, gateway.Errorf(gateway.KindInvalid, "unknown status %q", gateway.Clip(string(q.Status), 40))
-		}
-		and(derivedStatus+" = ?", append(slices.Repeat([]any{now}, statusTimes), q.Status)...)
+	if f.Status != "" {
+		and(hasStatus(f.Status, now))
 	}
-	if q.Category != "" {
-		and("k.category = ?", clean(q.Category))
+	if f.Category != "" {
+		and(fragment{"k.category = ?", []any{clean(f.Category)}})
 	}
-	if q.Search != "" {
-		find := strings.ToLower(clean(q.Search))
-		text := `(lower(k.username) like ? escape '\' or lower(k.category) = ? or k.key_id = ? or k.key_id = ?`
-		args := []any{"%" + likeLiteral(find) + "%", find, find, gateway.IDOfKey(gateway.Secret(q.Search))}
-		if s.seal == nil { // an encrypted key is found by its id, in its own letters' case only
-			text += " or lower(k.api_key) = ?"
-			args = append(args, find)
-		}
-		and(text+")", args...)
+	if f.Search == "" {
+		return w, nil
 	}
-	return f, nil
+	find := strings.ToLower(clean(f.Search))
+	ids := []any{find, string(gateway.IDOfKey(gateway.Secret(f.Search)))}
+	others, err := s.keysSpelt(ctx, q, t, find)
+	if err != nil {
+		return w, err
+	}
+	ids = append(ids, others...)
+	name := s.dialect.contains("k.username", find)
+	and(fragment{
+		"(" + name.text + " or " + s.dialect.ignoringCase("k.category") + " = ? or k.key_id in " + valueLists(1, len(ids)) + ")",
+		slices.Concat(name.args, []any{find}, ids),
+	})
+	return w, nil
+}
+
+// keysSpelt finds the ids of the keys that are the same as a text but for the
+// case of letters. An encrypted key is found by its id, in its own letters' case
+// only.
+func (s *Store) keysSpelt(ctx context.Context, q querier, t tables, find string) (ids []any, err error) {
+	if s.seal != nil || gateway.CheckKey(find) != "" {
+		return nil, nil
+	}
+	rows, err := q.QueryContext(ctx, t.sql("select coalesce(k.key_id, '') from {p}keys k where "+s.dialect.ignoringCase("k.api_key")+" = ?"), find)
+	if err != nil {
+		return nil, err
+	}
+	found, err := collect(rows, func(id *string) []any { return []any{id} })
+	for _, id := range found {
+		ids = append(ids, id)
+	}
+	return ids, err
+}
+
+// hasStatus is a condition that only keys with a status fulfil. Where few have
+// it, its first part is what an index is for.
+func hasStatus(status gateway.KeyStatus, now any) fragment {
+	derived := fragment{derivedStatus + " = '" + string(status) + "'", slices.Repeat([]any{now}, statusTimes)}
+	after := func(column string) fragment {
+		return fragment{column + " > ? and " + derived.text, append(derived.args, now)}
+	}
+	switch status {
+	case gateway.KeyExpired:
+		return fragment{"k.expires_at <= ?", []any{now}}
+	case gateway.KeyDisabled:
+		derived.text = markDisabled + " and " + derived.text
+	case gateway.KeyFailed:
+		return after("k.failed_until")
+	case gateway.KeyResting:
+		return after("k.rests_until")
+	case gateway.KeyActive:
+	}
+	return derived
 }
 
 // likeLiteral makes every character of a pattern stand for itself.
 func likeLiteral(s string) string {
 	return strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(s)
-}
-
-// orderBy makes the order of a query from a name in sortColumns.
-func orderBy(by string, now any) (fragment, error) {
-	if by == "" {
-		by = "created_at"
-	}
-	name, descending := strings.CutPrefix(by, "-")
-	column, known := sortColumns[name]
-	if !known {
-		return fragment{}, gateway.Errorf(gateway.KindInvalid, "cannot sort by %q", gateway.Clip(by, 40))
-	}
-	var args []any
-	if name == "status" {
-		args = slices.Repeat([]any{now}, 2*statusTimes)
-	}
-	direction := ""
-	if descending {
-		direction = " desc"
-	}
-	return fragment{"(" + column + ") is null, " + column + direction + ", k.api_key", args}, nil
 }
 
 // CountKeys counts a provider's keys by status; every status is there.
@@ -169,25 +187,26 @@ func (s *Store) CountKeys(ctx context.Context, p gateway.ProviderName) (map[gate
 	if err != nil {
 		return nil, err
 	}
-	counts := map[gateway.KeyStatus]int{}
-	for _, status := range gateway.KeyStatuses() {
-		counts[status] = 0
-	}
+	counts, now := map[gateway.KeyStatus]int{}, at(s.now())
 	err = s.read(ctx, "count the keys in the store", func(ctx context.Context, tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, t.sql("select status, count(*) from (select "+derivedStatus+" as status from {p}keys k) k group by status"),
-			slices.Repeat([]any{at(s.now())}, statusTimes)...)
-		if err != nil {
+		var active int
+		if err := tx.QueryRowContext(ctx, t.sql("select count(*) from {p}keys")).Scan(&active); err != nil {
 			return err
 		}
-		type row struct {
-			status gateway.KeyStatus
-			n      int
+		for _, status := range gateway.KeyStatuses() {
+			if status == gateway.KeyActive {
+				continue // those that remain
+			}
+			is := hasStatus(status, now)
+			var n int
+			if err := tx.QueryRowContext(ctx, t.sql("select count(*) from {p}keys k where "+is.text), is.args...).Scan(&n); err != nil {
+				return err
+			}
+			counts[status] = n
+			active -= n
 		}
-		all, err := collect(rows, func(r *row) []any { return []any{&r.status, &r.n} })
-		for _, r := range all {
-			counts[r.status] = r.n
-		}
-		return err
+		counts[gateway.KeyActive] = active
+		return nil
 	})
 	if err != nil {
 		return nil, err

@@ -65,24 +65,37 @@ func (b *batch) byIDs(text string, ids []gateway.KeyID, before ...any) {
 func (b *batch) returning(text string, ids []gateway.KeyID, visit func(gateway.KeyID)) {
 	listIDs(text, ids, func(text string, lists iter.Seq[[]any]) {
 		for list := range lists {
-			if b.err == nil {
-				b.err = b.until.Err()
-			}
-			if b.err != nil {
-				return
-			}
-			rows, err := b.tx.QueryContext(b.ctx, b.t.sql(text), list...)
-			if err != nil {
-				b.err = err
-				return
-			}
-			found, err := collect(rows, func(id *gateway.KeyID) []any { return []any{id} })
-			b.err = err
-			for _, id := range found {
-				visit(id)
-			}
+			b.query(text, list, visit)
 		}
 	})
+}
+
+// query runs a statement that returns ids of keys.
+func (b *batch) query(text string, args []any, visit func(gateway.KeyID)) {
+	if b.err == nil {
+		b.err = b.until.Err()
+	}
+	if b.err != nil {
+		return
+	}
+	stmt := b.prepare(text)
+	if b.err != nil {
+		return
+	}
+	rows, err := stmt.QueryContext(b.ctx, args...)
+	if err != nil {
+		b.err = err
+		return
+	}
+	defer func() { _ = rows.Close() }()
+	var id string
+	for rows.Next() {
+		if b.err = rows.Scan(&id); b.err != nil {
+			return
+		}
+		visit(gateway.KeyID(id))
+	}
+	b.err = rows.Err()
 }
 
 // listIDs parts ids into lists of idsAtOnce and a rest, and calls run for each
