@@ -19,7 +19,7 @@ type StatsKeep struct {
 
 // pruneRows is how many rows are deleted in one transaction, so that counters
 // need not wait for all of them.
-const pruneRows = 2000
+const pruneRows = 1000
 
 // PruneStats deletes statistics that are not to be kept, in small transactions:
 // when ctx ends, what was deleted until then stays so.

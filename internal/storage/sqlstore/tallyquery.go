@@ -155,7 +155,7 @@ func pageOf[T any](list []T, offset, limit int) []T {
 }
 
 // namesAtOnce is how many names one statement asks for.
-const namesAtOnce = 500
+const namesAtOnce = 200
 
 // eachChunk calls fn with some names at a time, and once where there are none.
 func eachChunk(names []string, fn func(names []string) error) error {
