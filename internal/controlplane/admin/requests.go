@@ -77,8 +77,11 @@ func (a *API) newRequestRow(e *gateway.LogEntry) requestRow {
 }
 
 func (a *API) masked(p gateway.ProviderName, id gateway.KeyID) *string {
-	masked, _ := a.live.Masked(p, id)
-	return textOrNull(masked)
+	masked, there := a.live.Masked(p, id)
+	if !there {
+		return nil
+	}
+	return &masked
 }
 
 func outcomeOf(e *gateway.LogEntry) string {
