@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -307,13 +308,18 @@ func damaged(err error) bool {
 	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB || errors.As(err, &found)
 }
 
+// diskFull reports whether an error tells that there is no room left.
+func diskFull(err error) bool {
+	return resultCode(err) == sqlite3.SQLITE_FULL || errors.Is(err, syscall.ENOSPC)
+}
+
 // explain says in plain words what an error means and what helps; both are
 // empty for an error that is not about the file.
 func (d dialect) explain(err error) (cause, cure string) {
 	switch code := resultCode(err); {
 	case damaged(err):
 		return "the file is damaged or is no SQLite database", "restore a backup, or move it and its -wal file away to start empty"
-	case code == sqlite3.SQLITE_FULL:
+	case diskFull(err):
 		return "the disk is full", "free some space and try again"
 	case code == sqlite3.SQLITE_BUSY, code == sqlite3.SQLITE_LOCKED:
 		return fmt.Sprintf("another process has kept it locked for %s", d.busy), "wait for that process or stop it, and try again"

@@ -3,9 +3,6 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"errors"
-	"fmt"
-	"os"
 
 	"ollama-api-pool/internal/gateway"
 )
@@ -23,17 +20,7 @@ func Snapshot(ctx context.Context, path, to string) error {
 	if err := s.dialect.mustBeThere(did); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // the caller's choice
-	if err != nil {
-		return fmt.Errorf("%s: %w", did, err)
-	}
-	if err := f.Close(); err != nil {
-		return errors.Join(fmt.Errorf("%s: %w", did, err), os.Remove(to))
-	}
-	if err := s.dialect.copy(ctx, to); err != nil {
-		return errors.Join(s.dialect.fault(did, err), os.Remove(to))
-	}
-	return nil
+	return s.dialect.copyWhole(ctx, did, to)
 }
 
 // copy copies the database into an empty file. It takes no write lock; a
