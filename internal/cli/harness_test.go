@@ -68,6 +68,16 @@ func (p place) ok(t *testing.T, in string, args ...string) result {
 	return r
 }
 
+// part runs a command of which not everything can be done.
+func (p place) part(t *testing.T, in string, args ...string) result {
+	t.Helper()
+	r := p.run(t, in, args...)
+	if r.code != exitPart {
+		t.Fatalf("%v: exit code %d: %s", args, r.code, r.err)
+	}
+	return r
+}
+
 // fails runs a command that must fail with a code and words on the standard error.
 func (p place) fails(t *testing.T, code int, words, in string, args ...string) result {
 	t.Helper()

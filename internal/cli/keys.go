@@ -25,7 +25,7 @@ with --server on one that runs elsewhere.`,
 	}
 	p.serverFlag(cmd)
 	return group(cmd, p.keysAddCommand(), p.keysImportCommand(), p.keysListCommand(), p.keysShowCommand(), p.keysExportCommand(),
-		p.keysEnableCommand(), p.keysDisableCommand(), p.keysDeleteCommand(), p.keysClearRestCommand())
+		p.keysEnableCommand(), p.keysDisableCommand(), p.keysDeleteCommand(), p.keysClearRestCommand(), p.keysCheckCommand())
 }
 
 // sortable are the orders in which keys can be listed.

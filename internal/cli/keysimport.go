@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,8 +20,9 @@ import (
 
 // keysImport is one call of 'keys import'.
 type keysImport struct {
-	provider     string
-	dryRun, json bool
+	provider          string
+	validate, unclear bool
+	dryRun, json      bool
 }
 
 func (p *program) keysImportCommand() *cobra.Command {
@@ -38,10 +41,14 @@ objects with "api_key" and "username" or "email".
 
 Only the user name and the key are taken: passwords and sessions are dropped
 while they are read, and never stored or sent. Blank lines and # comments are
-passed over. Bad lines are told by number and reason and do not stop the rest.
-If the import breaks off, none of its keys is added.`,
+passed over. Bad lines are told by number and reason and do not stop the rest; the exit
+code is 3 then. If the import breaks off, none of its keys is added.
+
+With --validate the upstream is asked about each new key first, which costs no
+tokens, and only the good ones are added.`,
 		Example: `  ollama-api-pool keys import keys.txt
   ollama-api-pool keys import keys.txt --dry-run
+  ollama-api-pool keys import keys.txt --validate
   ollama-api-pool keys import accounts.json --provider openrouter
   echo "$KEY" | ollama-api-pool keys import -
   ADMIN_TOKEN=... ollama-api-pool keys import keys.txt --server https://pool.example.com`,
@@ -49,7 +56,10 @@ If the import breaks off, none of its keys is added.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.importKeys(cmd.Context(), args[0], &o) },
 	}
 	providerFlag(cmd, &o.provider)
-	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "say what would be done and change nothing")
+	f := cmd.Flags()
+	f.BoolVar(&o.dryRun, "dry-run", false, "say what would be done and change nothing")
+	f.BoolVar(&o.validate, "validate", false, "check each new key upstream and add only those that are good")
+	f.BoolVar(&o.unclear, "include-inconclusive", false, "with --validate: add also those of which the upstream does not say")
 	jsonFlag(cmd, &o.json)
 	return cmd
 }
@@ -59,6 +69,9 @@ func (p *program) importKeys(ctx context.Context, file string, o *keysImport) er
 	if err != nil {
 		return err
 	}
+	if o.unclear && !o.validate {
+		return usageError{errors.New("--include-inconclusive goes with --validate")}
+	}
 	src, err := p.openImport(ctx, file)
 	if err != nil {
 		return interrupted(ctx, err)
@@ -66,23 +79,28 @@ func (p *program) importKeys(ctx context.Context, file string, o *keysImport) er
 	defer func() { _ = src.Close() }()
 	shown := p.progress()
 	defer shown.end()
-	t := &tally{Provider: name, DryRun: o.dryRun}
+	t := &tally{Provider: name, DryRun: o.dryRun, numbered: o.validate}
 	keys := t.keys(src, func() {
 		shown.show(func() string { return t.line(src) })
 	})
-	if o.dryRun {
-		t.Added, t.Existing, err = p.tryImport(ctx, name, keys)
-	} else {
-		err = p.operate(ctx, func(op operator) (err error) {
-			t.Added, t.Existing, err = op.AddKeys(ctx, name, keys)
-			return err
-		})
+	in := &newKeys{provider: name, source: sourceName(file), keys: keys, unclear: o.unclear, dryRun: o.dryRun}
+	if o.validate && !o.dryRun {
+		return p.importGood(ctx, t, in, o, shown)
 	}
+	t.Added, t.Existing, err = p.importAll(ctx, in)
 	shown.end()
 	if err != nil {
 		return interrupted(ctx, err)
 	}
 	return p.reportImport(t, o.json)
+}
+
+// sourceName is what an import is called in the list of jobs.
+func sourceName(file string) string {
+	if file == "-" {
+		return "standard input"
+	}
+	return filepath.Base(file)
 }
 
 // interrupted puts the end of an import that the operator broke off into words.
@@ -93,35 +111,37 @@ func interrupted(ctx context.Context, err error) error {
 	return err
 }
 
-// tryImport counts what an import would do. A store that is not there yet is
-// not made.
-func (p *program) tryImport(ctx context.Context, name gateway.ProviderName, keys iter.Seq2[gateway.Key, error]) (added, existing int, err error) {
-	there, err := p.thereIs()
-	if err != nil {
-		return 0, 0, err
-	}
-	if !there {
-		return countNew(map[gateway.KeyID]struct{}{}, keys)
+// importAll adds keys, or says what it would add. For that no store is made
+// where there is none.
+func (p *program) importAll(ctx context.Context, in *newKeys) (added, existing int, err error) {
+	if in.dryRun {
+		if there, err := p.thereIs(); err != nil || !there {
+			return countNew(in.keys, err)
+		}
 	}
 	err = p.operate(ctx, func(op operator) (err error) {
-		added, existing, err = op.TryKeys(ctx, name, keys)
+		added, existing, err = op.AddKeys(ctx, in)
 		return err
 	})
 	return added, existing, err
 }
 
-// countNew counts keys that are not among the known ones, to which it adds them.
-func countNew(known map[gateway.KeyID]struct{}, keys iter.Seq2[gateway.Key, error]) (added, existing int, err error) {
+// countNew counts keys for a pool that holds none.
+func countNew(keys iter.Seq2[gateway.Key, error], err error) (added, existing int, _ error) {
+	if err != nil {
+		return 0, 0, err
+	}
+	known := map[gateway.KeyID]bool{}
 	for k, err := range keys {
 		if err != nil {
 			return 0, 0, err
 		}
 		id := gateway.IDOfKey(k.Secret)
-		if _, there := known[id]; there {
+		if known[id] {
 			existing++
 			continue
 		}
-		known[id] = struct{}{}
+		known[id] = true
 		added++
 	}
 	return added, existing, nil
@@ -136,22 +156,38 @@ func (p *program) reportImport(t *tally, asJSON bool) error {
 	} else if err := p.say("%s\n", t.summary()); err != nil {
 		return err
 	}
-	if t.BadCount > 0 && !asJSON {
-		p.remark("Bad lines, by number:\n")
-		for _, b := range t.Bad {
-			p.remark("  %d: %s\n", b.Line, b.Reason)
-		}
-		if more := t.BadCount - len(t.Bad); more > 0 {
-			p.remark("  and %d more\n", more)
-		}
+	if !asJSON {
+		p.remarkBad(t)
 	}
+	return t.verdict(0)
+}
+
+// remarkBad tells the first bad lines.
+func (p *program) remarkBad(t *tally) {
+	if t.BadCount == 0 {
+		return
+	}
+	p.remark("Bad lines, by number:\n")
+	for _, b := range t.Bad {
+		p.remark("  %d: %s\n", b.Line, b.Reason)
+	}
+	if more := t.BadCount - len(t.Bad); more > 0 {
+		p.remark("  and %d more\n", more)
+	}
+}
+
+// verdict is the error of an import of which not all could be used: bad lines,
+// and keys that the upstream did not accept.
+func (t *tally) verdict(refused int) error {
 	switch {
-	case t.Added+t.Existing > 0:
-		return nil
-	case t.BadCount > 0:
+	case t.Added+t.Existing == 0 && t.BadCount+refused > 0:
 		return errors.New("none of it can be used")
+	case t.Added+t.Existing == 0:
+		return errors.New("there is no key in it")
+	case t.BadCount+refused > 0:
+		return partError{fmt.Errorf("not all of it could be used: %d of %d", t.BadCount+refused, t.BadCount+refused+t.Added+t.Existing)}
 	}
-	return errors.New("there is no key in it")
+	return nil
 }
 
 // importSource is a text that is being read.
@@ -235,7 +271,9 @@ type tally struct {
 	BadCount int                  `json:"invalid_total"`
 	Bad      []badLine            `json:"invalid"` // the first of them
 
-	found int // keys so far
+	found    int  // keys so far
+	numbered bool // remember their lines
+	lines    []int32
 }
 
 type badLine struct {
@@ -266,6 +304,9 @@ func (t *tally) keys(src *importSource, step func()) iter.Seq2[gateway.Key, erro
 				}
 			case importer.Entry:
 				t.found++
+				if t.numbered {
+					t.lines = append(t.lines, int32(min(item.Line, math.MaxInt32))) //nolint:gosec // bounded
+				}
 				if !yield(gateway.Key{Secret: item.Secret, Username: item.Username, CreatedAt: now}, nil) {
 					return
 				}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"iter"
 	"log/slog"
 	"net/http"
 
@@ -19,7 +18,6 @@ type offline struct {
 	*remote
 	store *app.Offline
 	api   *local
-	cfg   *config.Config
 }
 
 // openOffline opens the store of an instance that does not run.
@@ -37,25 +35,7 @@ func openOffline(ctx context.Context, cfg *config.Config, log *slog.Logger) (*of
 	r := &remote{base: "http://" + app.Reachable(cfg.ListenAddr), token: token, client: &http.Client{
 		Transport: &http.Transport{DialContext: api.dial},
 	}}
-	return &offline{remote: r, store: store, api: api, cfg: cfg}, nil
-}
-
-// AddKeys implements operator. No limit for uploads holds here.
-func (o *offline) AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.Seq2[gateway.Key, error]) (added, existing int, err error) {
-	return o.store.AddKeys(ctx, p, keys)
-}
-
-// TryKeys implements operator.
-func (o *offline) TryKeys(ctx context.Context, p gateway.ProviderName, keys iter.Seq2[gateway.Key, error]) (added, existing int, err error) {
-	there, _, err := o.store.Keys(ctx, p, gateway.KeyQuery{})
-	if err != nil {
-		return 0, 0, err
-	}
-	known := make(map[gateway.KeyID]struct{}, len(there))
-	for i := range there {
-		known[gateway.IDOfKey(there[i].Secret)] = struct{}{}
-	}
-	return countNew(known, keys)
+	return &offline{remote: r, store: store, api: api}, nil
 }
 
 // Runs implements operator.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"os"
 	"time"
 
@@ -19,7 +18,7 @@ import (
 
 // operatorCommands are the commands for who runs an instance.
 func (p *program) operatorCommands() []*cobra.Command {
-	return []*cobra.Command{p.keysCommand(), p.tokensCommand(), p.configCommand(), p.classifyCommand(), p.encryptionCommand(), p.backupCommand(), p.restoreCommand(), p.completionCommand()}
+	return []*cobra.Command{p.keysCommand(), p.tokensCommand(), p.jobsCommand(), p.configCommand(), p.classifyCommand(), p.encryptionCommand(), p.backupCommand(), p.restoreCommand(), p.completionCommand()}
 }
 
 // operator is what commands ask of an instance. One that runs is asked over
@@ -37,14 +36,32 @@ type operator interface {
 	// ChangeKeys does something to keys, with d of it where that takes a time, or
 	// only counts them.
 	ChangeKeys(ctx context.Context, set *keySet, act keyAct, d time.Duration, dryRun bool) (changedKeys, error)
-	// TryKeys counts what AddKeys would add.
-	TryKeys(ctx context.Context, p gateway.ProviderName, keys iter.Seq2[gateway.Key, error]) (added, existing int, err error)
-	// AddKeys adds all keys of a sequence or, after an error, none.
-	AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.Seq2[gateway.Key, error]) (added, existing int, err error)
+	// AddKeys adds all keys of a sequence or, after an error, none; of a dry run
+	// it says only what it would add.
+	AddKeys(ctx context.Context, in *newKeys) (added, existing int, err error)
+	// AddGoodKeys checks the keys of a sequence upstream and adds the good ones
+	// or, after an error, none. It tells now and then how far it is.
+	AddGoodKeys(ctx context.Context, in *newKeys, seen func(step)) (goodKeys, error)
+	// CheckKeys checks keys upstream and tells now and then how far it is.
+	CheckKeys(ctx context.Context, set *keySet, seen func(step)) (checkResult, error)
+	// StartCheck begins to check keys and does not wait.
+	StartCheck(ctx context.Context, set *keySet) (job, error)
+	// Jobs lists the nth so many jobs of a kind, "" all, the newest first.
+	Jobs(ctx context.Context, kind gateway.JobKind, page, limit int) (jobPage, error)
+	// Job shows a job; that it is not there is a partError, so it is with the
+	// following two.
+	Job(ctx context.Context, id string) (job, error)
+	// CancelJob ends a job that runs.
+	CancelJob(ctx context.Context, id string) (job, error)
+	// JobBad writes a table of what a job could not use.
+	JobBad(ctx context.Context, id string, w io.Writer) error
 	// Tokens lists the client tokens.
 	Tokens(ctx context.Context) ([]tokenRow, error)
-	// CreateToken issues a client token, ttl 0 for ever.
-	CreateToken(ctx context.Context, name string, providers []gateway.ProviderName, ttl time.Duration) (newToken, error)
+	// CreateToken issues a client token, ttl 0 for ever, with limits by their
+	// names in the API.
+	CreateToken(ctx context.Context, name string, providers []gateway.ProviderName, ttl time.Duration, limits map[string]any) (newToken, error)
+	// ChangeToken changes a client token, named by itself or its id.
+	ChangeToken(ctx context.Context, ref string, change tokenChange) (tokenRow, error)
 	// RevokeToken deletes a client token, named by itself or its id.
 	RevokeToken(ctx context.Context, ref string) error
 	// URL is where clients reach the instance, or will when it runs.

@@ -181,7 +181,7 @@ func (r *remote) ExportKeys(ctx context.Context, p gateway.ProviderName, f gatew
 	if reveal {
 		ask.Set("reveal", "true")
 	}
-	return r.stream(ctx, http.MethodGet, "/admin/api-keys/export", ask, nil, "*/*", func(body io.Reader) error {
+	return r.stream(ctx, http.MethodGet, "/admin/api-keys/export", ask, http.NoBody, "*/*", func(body io.Reader) error {
 		_, err := io.Copy(w, body)
 		return err
 	})
@@ -265,46 +265,78 @@ func (r *remote) ChangeKeys(ctx context.Context, set *keySet, act keyAct, d time
 	return changedKeys{Changed: answer.Changed + answer.Deleted, Missing: answer.Failed, Total: answer.Total}, err
 }
 
+// newKeys are keys that are to be added.
+type newKeys struct {
+	provider gateway.ProviderName
+	source   string // where they come from, in a word
+	keys     iter.Seq2[gateway.Key, error]
+	unclear  bool // add also those of which the upstream does not say whether they are good
+	dryRun   bool
+}
+
+// query is the query of an import.
+func (n *newKeys) query() url.Values {
+	q := url.Values{"provider": {string(n.provider)}}
+	if n.dryRun {
+		q.Set("dryRun", "true")
+	}
+	if n.unclear {
+		q.Set("includeInconclusive", "true")
+	}
+	return q
+}
+
 // AddKeys implements operator. The keys are sent as they come; of the lines
 // that they were read from, only they and the user names leave this machine.
-func (r *remote) AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.Seq2[gateway.Key, error]) (added, existing int, err error) {
-	return r.upload(ctx, keys, url.Values{"provider": {string(p)}})
-}
-
-// TryKeys implements operator.
-func (r *remote) TryKeys(ctx context.Context, p gateway.ProviderName, keys iter.Seq2[gateway.Key, error]) (added, existing int, err error) {
-	return r.upload(ctx, keys, url.Values{"provider": {string(p)}, "dryRun": {"true"}})
-}
-
-func (r *remote) upload(ctx context.Context, keys iter.Seq2[gateway.Key, error], query url.Values) (added, existing int, err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	up := startUpload(keys, cancel)
-	select {
-	case <-up.begun:
-	case <-up.ended:
-		return 0, 0, up.failure() // there was no key
-	case <-ctx.Done():
-		return 0, 0, ctx.Err()
-	}
+func (r *remote) AddKeys(ctx context.Context, in *newKeys) (added, existing int, err error) {
 	var answer struct {
 		Added    int               `json:"added"`
 		Existing int               `json:"existing"`
 		Invalid  []json.RawMessage `json:"invalid"`
 	}
-	err = r.send(ctx, http.MethodPost, "/admin/api-keys/import", query, up.body, &answer)
-	if err != nil {
+	err = r.upload(ctx, in, func(ctx context.Context, body io.Reader) error {
+		return r.send(ctx, http.MethodPost, "/admin/api-keys/import", in.query(), body, &answer)
+	})
+	if n := len(answer.Invalid); err == nil && n > 0 {
+		err = fmt.Errorf("%s did not take %s", r.base, count(n, "key"))
+	}
+	return answer.Added, answer.Existing, err
+}
+
+// AddGoodKeys implements operator.
+func (r *remote) AddGoodKeys(ctx context.Context, in *newKeys, seen func(step)) (goodKeys, error) {
+	var result goodKeys
+	err := r.upload(ctx, in, func(ctx context.Context, body io.Reader) error {
+		return r.stream(ctx, http.MethodPost, "/admin/api-keys/import-with-validation", in.query(), body, eventStream, func(answer io.Reader) error {
+			return r.events(answer, seen, &result)
+		})
+	})
+	return result, err
+}
+
+type sourceKey struct{}
+
+// upload sends keys with post, if there are any.
+func (r *remote) upload(ctx context.Context, in *newKeys, post func(ctx context.Context, body io.Reader) error) error {
+	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, sourceKey{}, in.source))
+	defer cancel(nil)
+	up := startUpload(in.keys, cancel)
+	select {
+	case <-up.begun:
+	case <-up.ended:
+		return up.failure() // there was no key
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := post(ctx, up.body); err != nil {
 		_ = up.body.CloseWithError(err)
 		if why := up.failure(); why != nil {
-			return 0, 0, why // the keys could not be read to their end
+			return why // the keys could not be read to their end
 		}
-		return 0, 0, err
+		return err
 	}
 	<-up.ended
-	if n := len(answer.Invalid); n > 0 {
-		return answer.Added, answer.Existing, fmt.Errorf("%s did not take %s", r.base, count(n, "key"))
-	}
-	return answer.Added, answer.Existing, nil
+	return nil
 }
 
 // Tokens implements operator.
@@ -317,12 +349,13 @@ func (r *remote) Tokens(ctx context.Context) ([]tokenRow, error) {
 }
 
 // CreateToken implements operator.
-func (r *remote) CreateToken(ctx context.Context, name string, providers []gateway.ProviderName, ttl time.Duration) (newToken, error) {
+func (r *remote) CreateToken(ctx context.Context, name string, providers []gateway.ProviderName, ttl time.Duration, limits map[string]any) (newToken, error) {
 	ask := struct {
-		Name      string `json:"name"`
-		Provider  string `json:"provider"`
-		ExpiresIn int64  `json:"expiresIn,omitempty"` // seconds
-	}{name, everyProvider, int64(ttl / time.Second)}
+		Name      string         `json:"name"`
+		Provider  string         `json:"provider"`
+		ExpiresIn int64          `json:"expiresIn,omitempty"` // seconds
+		Limits    map[string]any `json:"limits,omitempty"`
+	}{name, everyProvider, int64(ttl / time.Second), limits}
 	if len(providers) == 1 {
 		ask.Provider = string(providers[0])
 	}
@@ -356,11 +389,20 @@ func (r *remote) call(ctx context.Context, method, path string, query url.Values
 	if body == nil {
 		return r.send(ctx, method, path, query, http.NoBody, into)
 	}
+	text, err := encoded(body)
+	if err != nil {
+		return err
+	}
+	return r.send(ctx, method, path, query, text, into)
+}
+
+// encoded is the body of a call as JSON.
+func encoded(body any) (io.Reader, error) {
 	text, err := json.Marshal(body)
 	if err != nil {
-		return fmt.Errorf("encode a call: %w", err)
+		return nil, fmt.Errorf("encode a call: %w", err)
 	}
-	return r.send(ctx, method, path, query, bytes.NewReader(text), into)
+	return bytes.NewReader(text), nil
 }
 
 func (r *remote) send(ctx context.Context, method, path string, query url.Values, body io.Reader, into any) error {
@@ -372,20 +414,12 @@ func (r *remote) send(ctx context.Context, method, path string, query url.Values
 	return r.read(resp, into)
 }
 
-// stream makes a call with body, unless that is nil, as JSON, whose answer may
-// take as long as it takes as long as something comes.
-func (r *remote) stream(ctx context.Context, method, path string, query url.Values, body any, accept string, read func(io.Reader) error) error {
+// stream makes a call whose answer may take as long as it takes, if only
+// something comes now and then.
+func (r *remote) stream(ctx context.Context, method, path string, query url.Values, body io.Reader, accept string, read func(io.Reader) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var in io.Reader = http.NoBody
-	if body != nil {
-		text, err := json.Marshal(body)
-		if err != nil {
-			return fmt.Errorf("encode a call: %w", err)
-		}
-		in = bytes.NewReader(text)
-	}
-	resp, err := r.do(ctx, method, path, query, in, accept)
+	resp, err := r.do(ctx, method, path, query, body, accept)
 	if err != nil {
 		return err
 	}
@@ -433,6 +467,9 @@ func (r *remote) do(ctx context.Context, method, path string, query url.Values, 
 	req.Header.Set("User-Agent", "ollama-api-pool/"+Version())
 	if body != http.NoBody {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if source, _ := ctx.Value(sourceKey{}).(string); source != "" {
+		req.Header.Set("X-Import-Source", url.PathEscape(source))
 	}
 	if req.ContentLength == 0 && body != http.NoBody {
 		req.Header.Set("Expect", "100-continue") // an upload that is refused need not be sent

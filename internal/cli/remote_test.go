@@ -98,7 +98,7 @@ func TestWhatAnImportSends(t *testing.T) {
 		_, _ = io.WriteString(w, `{"total":9,"added":1,"existing":1,"invalid":[]}`)
 	})
 	text := "a@x.example----canary----canary----" + keyA + "\n" + keyB + "\nshort\n"
-	wantText(t, "import", p.ok(t, text, "keys", "import", "-", "--provider", "openrouter").out, "1 added, 1 already there, 1 bad line\n")
+	wantText(t, "import", p.part(t, text, "keys", "import", "-", "--provider", "openrouter").out, "1 added, 1 already there, 1 bad line\n")
 	wantText(t, "body", body.String(), `{"keys":[{"api_key":"`+keyA+`","username":"a@x.example"},{"api_key":"`+keyB+`"}]}`+"\n")
 
 	body.Reset()
@@ -180,10 +180,10 @@ func TestSilence(t *testing.T) {
 		}
 		// An import may take longer, but not without reading on.
 		began = time.Now()
-		_, _, err = r.AddKeys(t.Context(), gateway.Ollama, func(yield func(gateway.Key, error) bool) {
+		_, _, err = r.AddKeys(t.Context(), &newKeys{provider: gateway.Ollama, keys: func(yield func(gateway.Key, error) bool) {
 			for yield(gateway.Key{Secret: keyA}, nil) { //nolint:revive // until nobody wants more
 			}
-		})
+		}})
 		if err == nil || !strings.Contains(err.Error(), errStalled.Error()) || time.Since(began) != stallTimeout {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
@@ -232,14 +232,14 @@ func TestUploadOfBrokenKeys(t *testing.T) {
 		return nil, err
 	})
 	for n := range 3 {
-		_, _, err := r.AddKeys(t.Context(), gateway.Ollama, func(yield func(gateway.Key, error) bool) {
+		_, _, err := r.AddKeys(t.Context(), &newKeys{provider: gateway.Ollama, keys: func(yield func(gateway.Key, error) bool) {
 			for range n {
 				if !yield(gateway.Key{Secret: keyA}, nil) {
 					return
 				}
 			}
 			yield(gateway.Key{}, broken)
-		})
+		}})
 		if err != broken { //nolint:errorlint // it is not wrapped in what the transport says
 			t.Errorf("after %d keys: %v", n, err)
 		}

@@ -74,14 +74,8 @@ type tokenRow struct {
 	ExpiresAt    *time.Time             `json:"expires_at"`
 	RequestCount int64                  `json:"requestCount"`
 	LastUsed     *time.Time             `json:"lastUsed"`
-}
-
-func rowOfToken(t *gateway.Token) tokenRow {
-	return tokenRow{
-		ID: t.ID(), Masked: t.Preview, Name: t.Name, Providers: t.Providers,
-		CreatedAt: orNil(t.CreatedAt), ExpiresAt: orNil(t.ExpiresAt),
-		RequestCount: t.RequestCount, LastUsed: orNil(t.LastUsed),
-	}
+	Limits       *limits                `json:"limits"` // null: none
+	Used         *used                  `json:"used"`   // null: nothing is known
 }
 
 // newToken is a client token at the one moment at which it is shown whole.
@@ -92,6 +86,7 @@ type newToken struct {
 	Providers []gateway.ProviderName `json:"providers"`
 	CreatedAt *time.Time             `json:"createdAt"`
 	ExpiresAt *time.Time             `json:"expiresAt"`
+	Limits    *limits                `json:"limits"` // null: none
 }
 
 func orNil(t time.Time) *time.Time {

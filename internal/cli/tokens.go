@@ -17,7 +17,7 @@ import (
 func (p *program) tokensCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tokens",
-		Short: "Make, list and revoke the tokens of clients",
+		Short: "Make, list, limit and revoke the tokens of clients",
 		Long: `A token is what an application sends instead of an upstream key. It is shown
 once, when it is made: only its hash is kept.
 
@@ -25,7 +25,7 @@ These commands work on the instance of DATA_DIR, whether it runs or not, and
 with --server on one that runs elsewhere.`,
 	}
 	p.serverFlag(cmd)
-	return group(cmd, p.tokensCreateCommand(), p.tokensListCommand(), p.tokensRevokeCommand())
+	return group(cmd, p.tokensCreateCommand(), p.tokensListCommand(), p.tokensLimitCommand(), p.tokensRevokeCommand())
 }
 
 // everyProvider stands for all providers.
@@ -36,6 +36,7 @@ const longestName = 100
 
 // tokensCreate is one call of 'tokens create'.
 type tokensCreate struct {
+	limitFlags
 	provider, expires string
 	json              bool
 }
@@ -51,6 +52,7 @@ script can take it; a line to try it with goes to the standard error. With
 		Example: `  ollama-api-pool tokens create my-app
   ollama-api-pool tokens create "night batch" --provider openrouter --expires 30d
   ollama-api-pool tokens create ci --expires 720h --json
+  ollama-api-pool tokens create guest --models 'gpt-oss*,kimi*' --rpm 20 --tokens-per-day 500000
   TOKEN=$(ollama-api-pool tokens create my-app)`,
 		Args: oneArg("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.createToken(cmd, args[0], &o) },
@@ -58,6 +60,8 @@ script can take it; a line to try it with goes to the standard error. With
 	f := cmd.Flags()
 	f.StringVar(&o.provider, "provider", everyProvider, "`name` of the provider that it is valid for: ollama, openrouter or all")
 	f.StringVar(&o.expires, "expires", "", "`time` after which it is not valid any more, such as 720h or 30d (default: never)")
+	o.flags(cmd)
+	completeFixed(cmd, "provider", string(gateway.Ollama), string(gateway.OpenRouter), everyProvider)
 	jsonFlag(cmd, &o.json)
 	return cmd
 }
@@ -73,20 +77,20 @@ func (p *program) createToken(cmd *cobra.Command, name string, o *tokensCreate) 
 	if err != nil {
 		return usageError{err}
 	}
-	providers := gateway.Providers()
-	if o.provider != everyProvider {
-		one, err := gateway.ParseProvider(o.provider)
-		if err != nil {
-			return usageError{fmt.Errorf("%w or %q", err, everyProvider)}
-		}
-		providers = []gateway.ProviderName{one}
+	providers, err := parseProviders(o.provider)
+	if err != nil {
+		return err
+	}
+	asked, err := o.given(cmd)
+	if err != nil {
+		return err
 	}
 	ttl, err := parseLifetime(o.expires)
 	if err != nil {
 		return usageError{fmt.Errorf("--expires %w", err)}
 	}
 	return p.operate(cmd.Context(), func(op operator) error {
-		made, err := op.CreateToken(cmd.Context(), name, providers, ttl)
+		made, err := op.CreateToken(cmd.Context(), name, providers, ttl, asked)
 		if err != nil {
 			return err
 		}
@@ -205,7 +209,7 @@ func (p *program) listTokens(cmd *cobra.Command, asJSON bool) error {
 	for i := range tokens {
 		rows = append(rows, cellsOfToken(&tokens[i], now))
 	}
-	return p.table([]string{"ID", "TOKEN", "NAME", "PROVIDERS", "CREATED", "EXPIRES", "REQUESTS", "LAST USED"}, rows)
+	return p.table([]string{"ID", "TOKEN", "NAME", "PROVIDERS", "CREATED", "EXPIRES", "REQUESTS", "LAST USED", "LIMITS"}, rows)
 }
 
 func cellsOfToken(t *tokenRow, now time.Time) []string {
@@ -222,12 +226,12 @@ func cellsOfToken(t *tokenRow, now time.Time) []string {
 	}
 	return []string{
 		cell(t.ID, widestName), cell(t.Masked, widestName), cell(t.Name, widestName), cell(strings.Join(providers, ","), widestName),
-		date(t.CreatedAt, now), expires, strconv.FormatInt(t.RequestCount, 10), ago(t.LastUsed, now),
+		date(t.CreatedAt, now), expires, strconv.FormatInt(t.RequestCount, 10), ago(t.LastUsed, now), cell(t.Limits.text(), widestText),
 	}
 }
 
 func (p *program) tokensRevokeCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "revoke ID|TOKEN",
 		Short: "Delete a token: it stops working at once",
 		Example: `  ollama-api-pool tokens revoke 0123456789abcdef
@@ -242,6 +246,8 @@ func (p *program) tokensRevokeCommand() *cobra.Command {
 			return p.say("Token %s is revoked.\n", idOfToken(ref))
 		},
 	}
+	p.completeTokens(cmd)
+	return cmd
 }
 
 // idOfToken is the public name of a token that is given by itself, by its hash

@@ -92,7 +92,7 @@ func TestTokensUsage(t *testing.T) {
 		{[]string{"tokens", "create", strings.Repeat("x", 101)}, "longer than 100 characters"},
 		{[]string{"tokens", "create", "a\x1bb"}, "cannot be printed"},
 		{[]string{"tokens", "create", "a\xffb"}, "cannot be printed"},
-		{[]string{"tokens", "create", "a", "--provider", "mistral"}, `use "ollama" or "openrouter" or "all"`},
+		{[]string{"tokens", "create", "a", "--provider", "mistral"}, `use "ollama", "openrouter" or "all"`},
 		{[]string{"tokens", "create", "a", "--expires", "soon"}, `not "soon"`},
 		{[]string{"tokens", "revoke"}, "ID or TOKEN is missing"},
 		{[]string{"tokens", "revoke", "sk-canary", "sk-canary"}, "2 arguments where one is wanted"},
