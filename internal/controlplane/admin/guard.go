@@ -14,6 +14,12 @@ import (
 // slowly, then not at all until some are forgotten. Those of all addresses
 // together only slow each other down: a right token from an address that
 // behaves is never kept waiting.
+//
+// An operator who shares an address (NAT, a proxy that is not trusted) with
+// somebody who guesses can be locked out with him. The way in is every other
+// address, among them loopback on the machine itself, a session that exists
+// already, which is no try, or TRUSTED_PROXIES, which tells the clients behind a
+// proxy apart. Nothing is kept over a restart.
 const (
 	freeTries    = 3                // of one address, answered at once
 	maxTries     = 20               // of one address, then 429

@@ -206,7 +206,9 @@ func conforms(t testing.TB, method, address string, status int, kind, body strin
 func TestOpenAPIDocument(t *testing.T) {
 	p := start(t)
 	a := p.call("GET /openapi.json", "", "Authorization", "")
-	if a.status != 200 || a.header.Get("Content-Type") != "application/json" || a.header.Get("Etag") == "" {
+	if a.status != 200 || a.header.Get("Content-Type") != "application/json" || a.header.Get("Etag") == "" ||
+		a.header.Get("X-Content-Type-Options") != "nosniff" || a.header.Get("Content-Security-Policy") != "default-src 'none'; frame-ancestors 'none'" ||
+		a.header.Get("Cache-Control") != "no-cache" {
 		t.Fatalf("%d %v", a.status, a.header)
 	}
 	for _, tag := range []string{a.header.Get("Etag"), `"x", W/` + a.header.Get("Etag"), "*"} {

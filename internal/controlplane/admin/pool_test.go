@@ -53,7 +53,8 @@ func start(t *testing.T, environ ...string) *pool {
 		t.Fatal(err)
 	}
 	p.stop = sync.OnceFunc(func() {
-		p.searchFiles() // while the journal of the store is there, too
+		p.searchFiles()                           // while the journal of the store is there, too
+		http.DefaultClient.CloseIdleConnections() // for one on which nothing was sent the server waits 5 s
 		if err := p.app.Stop(context.WithoutCancel(t.Context())); err != nil {
 			t.Error(err)
 		}

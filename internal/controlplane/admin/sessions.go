@@ -126,7 +126,7 @@ func (a *API) login(w http.ResponseWriter, r *http.Request) error {
 
 // setCookie hands the browser a cookie, or with an age below 0 takes it away.
 func (a *API) setCookie(w http.ResponseWriter, r *http.Request, value string, age int) {
-	http.SetCookie(w, &http.Cookie{
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure wherever the client speaks TLS
 		Name: cookieName, Value: value, Path: "/", MaxAge: age,
 		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: a.opt.Clients.Secure(r),
 	})

@@ -53,7 +53,7 @@ func TestLimitsOfTokens(t *testing.T) {
 	p.wantError(patch, `{"name":"x"}`, 401, "authentication_error", "authentication_error", "wrong admin token", "Authorization", "Bearer x")
 	p.wantMissing("PATCH /admin/tokens/0123456789abcdef", `{"name":"x"}`, "token")
 	p.wantInvalid(patch, `{}`, "body says nothing: send name, providers, expiresIn or limits")
-	p.wantInvalid(patch, `{"nmae":"x"}`, `unknown field "nmae"`)
+	p.wantInvalid(patch, `{"nickname":"x"}`, `unknown field "nickname"`)
 	p.wantInvalid(patch, `{"name":" ","expiresIn":-1,"providers":[],`+wrong+`}`, "providers must not be empty; name must not be empty; expiresIn must be between 0 and 3153600000 seconds; "+limits)
 
 	var before struct{ Used struct{ RequestsToday int } }
