@@ -85,7 +85,7 @@ func (p *program) startDemo(ctx context.Context, listen, dir, upstream string) (
 		addr = demoAddr
 	}
 	start := func(addr string) (*app.App, error) {
-		cfg, _, err := config.Load([]string{
+		cfg, report, err := config.Load([]string{
 			"LISTEN_ADDR=" + addr,
 			"DATA_DIR=" + dir,
 			"OLLAMA_BASE_URL=" + upstream,
@@ -95,7 +95,7 @@ func (p *program) startDemo(ctx context.Context, listen, dir, upstream string) (
 		if err != nil {
 			return nil, err
 		}
-		return app.Start(ctx, cfg, app.Deps{Log: p.logger(cfg), Version: Version()})
+		return app.Start(ctx, cfg, app.Deps{Log: p.logger(cfg), Version: Version(), Settings: report})
 	}
 	a, err := start(addr)
 	if err != nil && listen == "" {

@@ -130,7 +130,9 @@ func (s *Surface) allowOrigin(h http.Header, r *http.Request) {
 		h["Vary"] = varies
 		return
 	}
-	h["Access-Control-Expose-Headers"] = exposed
+	if len(origin) > 0 { // only browsers' pages care which headers they may read
+		h["Access-Control-Expose-Headers"] = exposed
+	}
 }
 
 func preflight(w http.ResponseWriter, r *http.Request) {
