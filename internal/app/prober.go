@@ -94,12 +94,18 @@ func (p *prober) send(ctx context.Context, method, path string, body []byte, sec
 	return p.transport.RoundTrip(req)
 }
 
-// isWebPage knows a page by its type; ProbeVerdict knows it by its text.
+// isWebPage tells a page, such as a proxy's, from an answer of the API.
 func isWebPage(contentType string, body []byte) bool {
+	if body = bytes.TrimLeft(body, " \t\r\n"); len(body) > 0 {
+		switch body[0] {
+		case '{', '[':
+			return false
+		case '<':
+			return true
+		}
+	}
 	media, _, _ := strings.Cut(contentType, ";")
-	body = bytes.TrimLeft(body, " \t\r\n")
-	isJSON := len(body) > 0 && (body[0] == '{' || body[0] == '[')
-	return strings.EqualFold(strings.TrimSpace(media), "text/html") && !isJSON
+	return strings.EqualFold(strings.TrimSpace(media), "text/html")
 }
 
 // modelLists are the addresses of the lists of models.

@@ -177,6 +177,8 @@ func validatedItems(r *http.Request, in *inflow) (iter.Seq2[importer.Item, error
 	return jsonText(body, "content", in.field), nil
 }
 
+const byteOrderMark = "\ufeff"
+
 // maxBeforeList is how far into a body the list or the text in it begins.
 const maxBeforeList = 4 << 10
 
@@ -185,7 +187,11 @@ const maxBeforeList = 4 << 10
 func listIn(body *bufio.Reader) string {
 	for n := 1; n <= maxBeforeList; n = max(n+1, body.Buffered()) {
 		head, err := body.Peek(min(n, maxBeforeList))
-		name, certain := firstMember(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")))
+		var name string
+		certain := false
+		if len(head) >= len(byteOrderMark) || !bytes.HasPrefix([]byte(byteOrderMark), head) {
+			name, certain = firstMember(bytes.TrimPrefix(head, []byte(byteOrderMark)))
+		}
 		if certain || err != nil || n == maxBeforeList {
 			return name
 		}

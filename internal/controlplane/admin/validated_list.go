@@ -28,12 +28,13 @@ func (g *gathered) lines() int { return len(g.at) + g.repeats + g.bad }
 
 // gather reads a body to its end, each key once.
 func (a *API) gather(items iter.Seq2[importer.Item, error]) (g *gathered, err error) {
-	g = &gathered{spool: newSpool(a.opt.SpoolDir)}
+	s := newSpool(a.opt.SpoolDir)
 	defer func() {
 		if err != nil {
-			g.spool.close()
+			s.close()
 		}
 	}()
+	g = &gathered{spool: s}
 	seen := map[[gateway.KeyIDLen]byte]struct{}{}
 	for item, err := range items {
 		if err != nil {
@@ -47,7 +48,7 @@ func (a *API) gather(items iter.Seq2[importer.Item, error]) (g *gathered, err er
 				continue
 			}
 			seen[id] = struct{}{}
-			if err := g.spool.add(item); err != nil {
+			if err := s.add(item); err != nil {
 				return nil, err
 			}
 			g.at = append(g.at, int32(item.Line)) //nolint:gosec // of a body of less than two billion lines

@@ -1,0 +1,44 @@
+package admin
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+func TestListIn(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"keys":[]}`: "keys", ` {"provider":"x","keys":["`: "keys", `{"accounts":`: "accounts", `{"content":"`: "content",
+		"\ufeff{\"keys\":[": "keys", `{"a":{"keys":1},"content":"x"}`: "content", `{}`: "", ``: "", `[`: "", `x`: "", `{"a":x,"keys":[]}`: "",
+		`{"a":"` + strings.Repeat("x", maxBeforeList) + `","keys":[]}`: "",
+	} {
+		for name, r := range map[string]io.Reader{"whole": strings.NewReader(body), "bytewise": iotest.OneByteReader(strings.NewReader(body))} {
+			in := bufio.NewReaderSize(r, 64<<10)
+			if got := listIn(in); got != want {
+				t.Errorf("%s of %.40s: %q, want %q", name, body, got, want)
+			}
+			if rest, err := io.ReadAll(in); err != nil || string(rest) != body {
+				t.Errorf("%.40s: something was taken: %q, %v", body, rest, err)
+			}
+		}
+	}
+}
+
+func FuzzListIn(f *testing.F) {
+	for _, s := range []string{`{"keys":[]}`, `{"provider":"x","accounts":[1]}`, `{"content":"`, "\ufeff{", `{"a":[{}],"keys":`, "{\"a\":\x00"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		got := listIn(bufio.NewReaderSize(strings.NewReader(body), 64<<10))
+		var whole map[string]json.RawMessage
+		if json.Unmarshal([]byte(body), &whole) != nil || len(body) > maxBeforeList {
+			return
+		}
+		if _, there := whole[got]; got != "" && !there {
+			t.Errorf("%q is not in %q", got, body)
+		}
+	})
+}
