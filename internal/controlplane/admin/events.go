@@ -21,7 +21,7 @@ var eventsDoc = operation{
 // figuresEvent is how things stand.
 type figuresEvent struct {
 	Timestamp time.Time       `json:"timestamp"`
-	Verdict   poolVerdict   `json:"verdict"`
+	Verdict   poolVerdict     `json:"verdict"`
 	States    statesAnswer    `json:"states"`
 	InFlight  int             `json:"inFlight"`
 	Providers []liveProvider  `json:"providers"`
@@ -31,7 +31,7 @@ type figuresEvent struct {
 type liveProvider struct {
 	Provider gateway.ProviderName `json:"provider"`
 	Enabled  bool                 `json:"enabled"`
-	Verdict  poolVerdict        `json:"verdict"`
+	Verdict  poolVerdict          `json:"verdict"`
 	States   statesAnswer         `json:"states"`
 	InFlight int                  `json:"inFlight"`
 	Breaker  breakerAnswer        `json:"breaker"`

@@ -18,7 +18,7 @@ const (
 type overviewAnswer struct {
 	Provider     string              `json:"provider"`
 	Range        rangeAnswer         `json:"range"`
-	Verdict      poolVerdict       `json:"verdict"`
+	Verdict      poolVerdict         `json:"verdict"`
 	States       statesAnswer        `json:"states"`
 	Providers    []providerAnswer    `json:"providers"`
 	InFlight     inFlightAnswer      `json:"inFlight"`
@@ -43,7 +43,7 @@ type overviewFigures struct {
 type providerAnswer struct {
 	Provider   gateway.ProviderName `json:"provider"`
 	Enabled    bool                 `json:"enabled"`
-	Verdict    poolVerdict        `json:"verdict"`
+	Verdict    poolVerdict          `json:"verdict"`
 	States     statesAnswer         `json:"states"`
 	InFlight   int                  `json:"inFlight"`
 	Breaker    breakerAnswer        `json:"breaker"`
