@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 
 // operatorCommands are the commands for who runs an instance.
 func (p *program) operatorCommands() []*cobra.Command {
-	return []*cobra.Command{p.keysCommand(), p.tokensCommand(), p.jobsCommand(), p.configCommand(), p.classifyCommand(), p.encryptionCommand(), p.backupCommand(), p.restoreCommand(), p.completionCommand()}
+	return []*cobra.Command{p.keysCommand(), p.tokensCommand(), p.statsCommand(), p.requestsCommand(), p.jobsCommand(), p.configCommand(), p.classifyCommand(), p.encryptionCommand(), p.backupCommand(), p.restoreCommand(), p.completionCommand()}
 }
 
 // operator is what commands ask of an instance. One that runs is asked over
@@ -55,6 +56,13 @@ type operator interface {
 	CancelJob(ctx context.Context, id string) (job, error)
 	// JobBad writes a table of what a job could not use.
 	JobBad(ctx context.Context, id string, w io.Writer) error
+	// Overview tells how everything stands, with figures of a span of time.
+	Overview(ctx context.Context, provider, span string) (overview, error)
+	// Requests lists requests of the log, as the API's query asks for them.
+	Requests(ctx context.Context, ask url.Values, limit int) (requestPage, error)
+	// Request tells all about a request of the log; that it is not there is a
+	// partError.
+	Request(ctx context.Context, id string) (requestEntry, error)
 	// Tokens lists the client tokens.
 	Tokens(ctx context.Context) ([]tokenRow, error)
 	// CreateToken issues a client token, ttl 0 for ever, with limits by their
