@@ -222,9 +222,6 @@ func (d dialect) contains(column, find string) fragment {
 	return fragment{column + ` like ? escape '\'`, []any{arg}}
 }
 
-// minuteOf is an SQL expression for the minute that a time lies in.
-func (d dialect) minuteOf(column string) string { return "substr(" + column + ", 1, 16)" }
-
 // check reads the whole file and reports damage.
 func (d dialect) check(ctx context.Context, db *sql.DB) error {
 	var found string

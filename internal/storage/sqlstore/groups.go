@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"slices"
@@ -57,91 +58,137 @@ func (s *Store) KeyIDs(ctx context.Context, p gateway.ProviderName, f gateway.Ke
 // Rests counts the resting keys by the minute in which they return and by the
 // reason, the soonest first.
 func (s *Store) Rests(ctx context.Context, p gateway.ProviderName) ([]gateway.RestGroup, error) {
-	t, err := tablesOf(p)
+	type name struct {
+		minute time.Time
+		reason string
+	}
+	groups := map[name]*gateway.RestGroup{}
+	now := s.now()
+	err := s.eachMarked(ctx, p, "k.rests_until > ?", []any{at(now)}, func(r *markedRow, st *gateway.KeyState) {
+		if st.StatusAt(now, r.expires.Time) != gateway.KeyResting {
+			return
+		}
+		is := name{st.RestsUntil.Truncate(time.Minute), st.LastError}
+		g := groups[is]
+		if g == nil {
+			g = &gateway.RestGroup{Reason: st.LastError}
+			groups[is] = g
+		}
+		g.Keys++
+		g.Until = latest(g.Until, st.RestsUntil)
+	})
 	if err != nil {
 		return nil, err
 	}
-	now := at(s.now())
-	var groups []gateway.RestGroup
-	err = s.read(ctx, "count the resting keys in the store", func(ctx context.Context, tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, t.sql(`select max(k.rests_until), coalesce(k.last_error, ''), count(*) from {p}keys k
-			where k.rests_until > ? and `+derivedStatus+` = 'resting'
-			group by `+s.dialect.minuteOf("k.rests_until")+`, coalesce(k.last_error, '') order by 1, 2`),
-			slices.Repeat([]any{now}, 1+statusTimes)...)
-		if err != nil {
-			return err
-		}
-		type row struct {
-			group gateway.RestGroup
-			until when
-		}
-		found, err := collect(rows, func(r *row) []any { return []any{&r.until, &r.group.Reason, &r.group.Keys} })
-		for i := range found {
-			found[i].group.Until = found[i].until.Time
-			groups = append(groups, found[i].group)
-		}
-		return err
-	})
-	return groups, err
+	return sorted(groups, func(a, b gateway.RestGroup) int {
+		return cmp.Or(a.Until.Compare(b.Until), cmp.Compare(a.Reason, b.Reason))
+	}), nil
 }
-
-// outRow is a row of outGroups.
-type outRow struct {
-	group   gateway.OutGroup
-	returns when
-}
-
-func (r *outRow) into() []any {
-	g := &r.group
-	return []any{&g.Status, &g.Disabled, &g.Reason, &g.Keys, &g.Accounts, &r.returns}
-}
-
-// outGroups groups the keys that are out. Each of the three innermost lines finds
-// those of one status, through an index. A key returns when the last of its
-// marks is over, unless it expires before. It takes the present time outTimes
-// times.
-const (
-	outGroups = `select status, reason, last_error, count(*),
-		count(distinct case when account <> 'n/a' then nullif(account, '') end),
-		min(case when expires_at <= until then null else until end)
-	from (select status, reason, last_error, account, expires_at,
-			case when rests_until > until then rests_until else until end as until
-		from (select status, reason, last_error, account, expires_at, rests_until,
-				case when failed_until > until then failed_until else until end as until
-			from (
-				select 'expired' as status, '' as reason, null as until, ` + outColumns + ` where k.expires_at <= ?
-				union all select 'failed', '', k.failed_until, ` + outColumns + ` where k.failed_until > ? and ` + derivedStatus + ` = 'failed'
-				union all select 'disabled', ` + disabledReason + `, k.disabled_until, ` + outColumns + ` where ` + markDisabled + ` and ` + derivedStatus + ` = 'disabled'
-			) o) o) o
-	group by status, reason, last_error
-	order by count(*) desc, status, reason, last_error`
-	outColumns = `coalesce(k.last_error, '') as last_error, lower(trim(coalesce(k.username, ''))) as account,
-		k.expires_at, k.failed_until, k.rests_until from {p}keys k`
-	outTimes = 2 + 2*statusTimes
-)
 
 // Outs counts the keys that are out for another reason than a rest, by that
-// reason; the one with the most keys first. Accounts are the user names that
-// name one; of expired keys none returns.
+// reason; the one with the most keys first.
 func (s *Store) Outs(ctx context.Context, p gateway.ProviderName) ([]gateway.OutGroup, error) {
-	t, err := tablesOf(p)
+	type name struct {
+		status   gateway.KeyStatus
+		disabled gateway.DisabledReason
+		reason   string
+	}
+	groups := map[name]*gateway.OutGroup{}
+	accounts := map[name]map[string]bool{}
+	now := s.now()
+	err := s.eachMarked(ctx, p, "(k.expires_at <= ? or k.failed_until > ? or "+markDisabled+")", []any{at(now), at(now)}, func(r *markedRow, st *gateway.KeyState) {
+		is := name{status: st.StatusAt(now, r.expires.Time), reason: st.LastError}
+		switch is.status {
+		case gateway.KeyActive, gateway.KeyResting:
+			return
+		case gateway.KeyDisabled:
+			is.disabled = st.Disabled
+		case gateway.KeyFailed, gateway.KeyExpired:
+		}
+		g := groups[is]
+		if g == nil {
+			g = &gateway.OutGroup{Status: is.status, Disabled: is.disabled, Reason: is.reason}
+			groups[is], accounts[is] = g, map[string]bool{}
+		}
+		g.Keys++
+		g.Returns = earliest(g.Returns, returnsAt(st, is.status, r.expires.Time))
+		if account := gateway.AccountOf(r.username); account != "" {
+			accounts[is][account] = true
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
-	var groups []gateway.OutGroup
-	err = s.read(ctx, "count the keys in the store that are out", func(ctx context.Context, tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, t.sql(outGroups), slices.Repeat([]any{at(s.now())}, outTimes)...)
+	for is, g := range groups {
+		g.Accounts = len(accounts[is])
+	}
+	return sorted(groups, func(a, b gateway.OutGroup) int {
+		return cmp.Or(cmp.Compare(b.Keys, a.Keys), cmp.Compare(a.Status, b.Status), cmp.Compare(a.Disabled, b.Disabled), cmp.Compare(a.Reason, b.Reason))
+	}), nil
+}
+
+// returnsAt is when a key that is out serves again without anybody's doing: when
+// the last of its marks is over, unless it expires before. Zero: never.
+func returnsAt(st *gateway.KeyState, status gateway.KeyStatus, expires time.Time) time.Time {
+	if status == gateway.KeyExpired || status == gateway.KeyDisabled && st.DisabledUntil.IsZero() {
+		return time.Time{}
+	}
+	until := latest(st.FailedUntil, st.RestsUntil)
+	if status == gateway.KeyDisabled {
+		until = latest(until, st.DisabledUntil)
+	}
+	if !expires.IsZero() && !until.Before(expires) {
+		return time.Time{}
+	}
+	return until
+}
+
+// markedRow is what a key's status and its group follow from.
+type markedRow struct {
+	username                         string
+	expires, failed, disabled, rests when
+	state                            gateway.KeyState
+}
+
+// eachMarked calls visit for the keys that fulfil a condition, each with its
+// marks, in no particular order.
+func (s *Store) eachMarked(ctx context.Context, p gateway.ProviderName, condition string, args []any, visit func(*markedRow, *gateway.KeyState)) error {
+	t, err := tablesOf(p)
+	if err != nil {
+		return err
+	}
+	return s.read(ctx, "group the keys in the store", func(inside context.Context, tx *sql.Tx) error {
+		rows, err := tx.QueryContext(inside, t.sql("select coalesce(k.username, ''), k.expires_at, "+disabledReason+
+			", k.failed_until, k.disabled_until, k.rests_until, coalesce(k.last_error, '') from {p}keys k where "+condition), args...)
 		if err != nil {
 			return err
 		}
-		found, err := collect(rows, (*outRow).into)
-		for i := range found {
-			found[i].group.Returns = found[i].returns.Time
-			groups = append(groups, found[i].group)
+		defer func() { _ = rows.Close() }()
+		var r markedRow
+		st := &r.state
+		into := []any{&r.username, &r.expires, (*string)(&st.Disabled), &r.failed, &r.disabled, &r.rests, &st.LastError}
+		for rows.Next() {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := rows.Scan(into...); err != nil {
+				return err
+			}
+			st.FailedUntil, st.DisabledUntil, st.RestsUntil = r.failed.Time, r.disabled.Time, r.rests.Time
+			visit(&r, st)
 		}
-		return err
+		return rows.Err()
 	})
-	return groups, err
+}
+
+// sorted gives the groups in an order.
+func sorted[N comparable, G any](groups map[N]*G, order func(a, b G) int) []G {
+	list := make([]G, 0, len(groups))
+	for _, g := range groups {
+		list = append(list, *g)
+	}
+	slices.SortFunc(list, order)
+	return list
 }
 
 // ExpiringKeys counts the keys whose time to live ends at from or later and

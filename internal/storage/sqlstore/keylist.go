@@ -10,17 +10,16 @@ import (
 )
 
 // derivedStatus is gateway.KeyState.StatusAt in SQL, for {p}keys as k. It takes
-// the present time statusTimes times, isDisabled once.
+// the present time statusTimes times.
 const (
 	derivedStatus = `case
 	when k.expires_at <= ? then 'expired'
-	when ` + isDisabled + ` then 'disabled'
+	when ` + markDisabled + ` and (k.disabled_until is null or k.disabled_until > ?) then 'disabled'
 	when k.failed_until > ? then 'failed'
 	when k.rests_until > ? then 'resting'
 	else 'active' end`
 	statusTimes = 4
 
-	isDisabled   = markDisabled + ` and (k.disabled_until is null or k.disabled_until > ?)`
 	markDisabled = `(k.disabled_reason <> '' or k.status = 'disabled')`
 )
 
@@ -155,25 +154,11 @@ func (s *Store) keysSpelt(ctx context.Context, q querier, t tables, find string)
 	return ids, err
 }
 
-// hasStatus is a condition that only keys with a status fulfil. Where few have
-// it, its first part is what an index is for.
+// hasStatus is a condition that only keys with a status fulfil. It has no index:
+// looking at every key takes less time than finding many of them through one,
+// and states change often.
 func hasStatus(status gateway.KeyStatus, now any) fragment {
-	derived := fragment{derivedStatus + " = '" + string(status) + "'", slices.Repeat([]any{now}, statusTimes)}
-	after := func(column string) fragment {
-		return fragment{column + " > ? and " + derived.text, append(derived.args, now)}
-	}
-	switch status {
-	case gateway.KeyExpired:
-		return fragment{"k.expires_at <= ?", []any{now}}
-	case gateway.KeyDisabled:
-		derived.text = markDisabled + " and " + derived.text
-	case gateway.KeyFailed:
-		return after("k.failed_until")
-	case gateway.KeyResting:
-		return after("k.rests_until")
-	case gateway.KeyActive:
-	}
-	return derived
+	return fragment{derivedStatus + " = '" + string(status) + "'", slices.Repeat([]any{now}, statusTimes)}
 }
 
 // likeLiteral makes every character of a pattern stand for itself.
@@ -187,26 +172,25 @@ func (s *Store) CountKeys(ctx context.Context, p gateway.ProviderName) (map[gate
 	if err != nil {
 		return nil, err
 	}
-	counts, now := map[gateway.KeyStatus]int{}, at(s.now())
+	counts := map[gateway.KeyStatus]int{}
+	for _, status := range gateway.KeyStatuses() {
+		counts[status] = 0
+	}
 	err = s.read(ctx, "count the keys in the store", func(ctx context.Context, tx *sql.Tx) error {
-		var active int
-		if err := tx.QueryRowContext(ctx, t.sql("select count(*) from {p}keys")).Scan(&active); err != nil {
+		rows, err := tx.QueryContext(ctx, t.sql("select status, count(*) from (select "+derivedStatus+" as status from {p}keys k) k group by status"),
+			slices.Repeat([]any{at(s.now())}, statusTimes)...)
+		if err != nil {
 			return err
 		}
-		for _, status := range gateway.KeyStatuses() {
-			if status == gateway.KeyActive {
-				continue // those that remain
-			}
-			is := hasStatus(status, now)
-			var n int
-			if err := tx.QueryRowContext(ctx, t.sql("select count(*) from {p}keys k where "+is.text), is.args...).Scan(&n); err != nil {
-				return err
-			}
-			counts[status] = n
-			active -= n
+		type row struct {
+			status gateway.KeyStatus
+			n      int
 		}
-		counts[gateway.KeyActive] = active
-		return nil
+		all, err := collect(rows, func(r *row) []any { return []any{&r.status, &r.n} })
+		for _, r := range all {
+			counts[r.status] = r.n
+		}
+		return err
 	})
 	if err != nil {
 		return nil, err

@@ -9,9 +9,6 @@ create index if not exists {p}keys_created_at on {p}keys (created_at, key_id);
 create index if not exists {p}keys_username on {p}keys (lower(username), category, key_id);
 create index if not exists {p}keys_category on {p}keys (category, created_at, key_id);
 create index if not exists {p}keys_failures on {p}keys (consecutive_failures, key_id) where consecutive_failures <> 0;
-create index if not exists {p}keys_rests on {p}keys (rests_until) where rests_until is not null;
-create index if not exists {p}keys_failed on {p}keys (failed_until) where failed_until is not null;
-create index if not exists {p}keys_disabled on {p}keys (status) where disabled_reason <> '' or status = 'disabled';
 create index if not exists {p}keys_expires on {p}keys (expires_at, key_id) where expires_at is not null;
 
 create table if not exists {p}key_hourly (
