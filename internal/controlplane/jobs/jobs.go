@@ -115,7 +115,7 @@ func (r *Registry) Start(ctx context.Context, plan Plan) (gateway.Job, error) {
 		return gateway.Job{}, err
 	}
 	job := p.Snapshot()
-	if err := r.store.PutJob(ctx, job); err != nil {
+	if err := r.store.PutJob(context.WithoutCancel(ctx), job); err != nil { // who began it may have left by now
 		r.leave(p, job)
 		cancel(err)
 		return gateway.Job{}, fmt.Errorf("write down a new job: %w", err)
