@@ -38,6 +38,8 @@ var conformance = map[string]func(t *testing.T, open openStore){
 	"requests are logged":                 conformLogRoundTrip,
 	"the log is filtered":                 conformLogFilters,
 	"the log is paged":                    conformLogPages,
+	"the log is counted":                  conformCountRequests,
+	"keys are ranked":                     conformKeyRanks,
 	"the log is bounded":                  conformLogPrune,
 	"the log is followed":                 conformLogConcurrency,
 	"events belong to keys":               conformEvents,
