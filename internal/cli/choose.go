@@ -54,7 +54,7 @@ with --status, --category and --search, or all with --all.`
 func (c *keyChoice) flags(cmd *cobra.Command) {
 	c.keyFilter.flags(cmd)
 	cmd.Flags().BoolVar(&c.all, "all", false, "all keys of the provider")
-	cmd.Flags().BoolVar(&c.dryRun, "dry-run", false, "say which keys it would be and change nothing")
+	cmd.Flags().BoolVar(&c.dryRun, "dry-run", false, "say how many keys it would be and change nothing")
 	cmd.Flags().BoolVarP(&c.yes, "yes", "y", false, "do not ask")
 	jsonFlag(cmd, &c.json)
 }

@@ -75,8 +75,12 @@ func (l *limitFlags) flags(cmd *cobra.Command) {
 
 // limitNames are the names of limitFlags and of the limits in the API.
 var limitNames = [][2]string{
-	{"models", "models"}, {"rpm", "requestsPerMinute"}, {"requests-per-day", "requestsPerDay"},
-	{"tokens-per-day", "tokensPerDay"}, {"concurrent", "concurrent"}, {"networks", "networks"},
+	{"models", "models"},
+	{"rpm", "requestsPerMinute"},
+	{"requests-per-day", "requestsPerDay"},
+	{"tokens-per-day", "tokensPerDay"},
+	{"concurrent", "concurrent"},
+	{"networks", "networks"},
 }
 
 // given are the limits that were given, by their names in the API; nil if none

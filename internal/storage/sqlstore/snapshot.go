@@ -103,7 +103,7 @@ func (s *Store) count(ctx context.Context, tx *sql.Tx, h *Holding) error {
 	if tokens == "" {
 		return nil
 	}
-	return tx.QueryRowContext(ctx, "select count(*) from ("+tokens+") as t").Scan(&h.Tokens) //nolint:gosec // names of our own
+	return tx.QueryRowContext(ctx, "select count(*) from ("+tokens+") as t").Scan(&h.Tokens)
 }
 
 func (s *Store) countRows(ctx context.Context, tx *sql.Tx, table, column, query string) (n int, err error) {
