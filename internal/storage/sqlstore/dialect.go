@@ -59,9 +59,9 @@ func (d dialect) open(m mode) *sql.DB {
 	switch m {
 	case forWriting:
 		// Transactions that will write take the lock at their beginning, where
-		// waiting for it is possible. The larger cache is for imports.
+		// waiting for it is possible.
 		query.Set("_txlock", "immediate")
-		pragmas = append(pragmas, "cache_size(-8192)", "journal_size_limit(16777216)")
+		pragmas = append(pragmas, "cache_size(-"+strconv.Itoa(writerCache)+")", "journal_size_limit(16777216)")
 	case forAlone:
 		query.Set("_txlock", "immediate")
 		// Nothing is put into files of the system's temporary directory.
@@ -243,6 +243,42 @@ func (e *damage) Error() string { return e.found }
 func (d dialect) deferKeys(ctx context.Context, tx *sql.Tx) error {
 	_, err := tx.ExecContext(ctx, "pragma defer_foreign_keys = on")
 	return err
+}
+
+// Sizes of the writer's page cache in KiB: a large import changes most pages of
+// the indexes again and again.
+const (
+	writerCache = 8 << 10
+	importCache = 32 << 10
+)
+
+// growCache gives the writer a page cache of some KiB.
+func (d dialect) growCache(ctx context.Context, q querier, kib int) error {
+	_, err := q.ExecContext(ctx, "pragma cache_size = -"+strconv.Itoa(kib))
+	return err
+}
+
+// dropIndexes drops the indexes of a table but those that hold it to something,
+// within a transaction, and returns the statements that make them again. To make
+// one of all rows takes much less than to add so many rows one by one.
+func (d dialect) dropIndexes(ctx context.Context, tx *sql.Tx, table string) (again []string, err error) {
+	rows, err := tx.QueryContext(ctx, `select i.name, m.sql from pragma_index_list(?) i join sqlite_master m on m.type = 'index' and m.name = i.name
+		where i."unique" = 0 and m.sql is not null`, table)
+	if err != nil {
+		return nil, err
+	}
+	type index struct{ name, text string }
+	found, err := collect(rows, func(i *index) []any { return []any{&i.name, &i.text} })
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range found {
+		if _, err := tx.ExecContext(ctx, `drop index "`+strings.ReplaceAll(i.name, `"`, `""`)+`"`); err != nil {
+			return nil, err
+		}
+		again = append(again, i.text)
+	}
+	return again, nil
 }
 
 // version reads a number that changes when another connection commits. It

@@ -173,7 +173,7 @@ func (s *Store) AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.S
 			return err
 		}
 		defer func() { _ = insert.Close() }()
-		now := s.now()
+		now, load := s.now(), bulkLoad{s: s, ctx: inside, tx: tx, t: t}
 		for k, err := range keys {
 			if err != nil {
 				return err
@@ -193,12 +193,20 @@ func (s *Store) AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.S
 				continue
 			}
 			news++
+			if news == bulkFrom {
+				if err := load.begin(news); err != nil {
+					return err
+				}
+			}
 			if added != nil {
 				added(k)
 			}
 		}
-		return nil
+		return load.end(ctx)
 	})
+	if news >= bulkFrom {
+		_ = s.dialect.growCache(context.WithoutCancel(ctx), s.writer, writerCache) // harmless where it stays
+	}
 	if err != nil {
 		return 0, 0, err
 	}
