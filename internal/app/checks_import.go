@@ -161,11 +161,11 @@ func (w *importWork) settle(p *jobs.Progress, r *check.Result) {
 func (w *importWork) familyNumber(family string) uint16 {
 	for i, f := range w.families {
 		if f == family {
-			return uint16(i) //nolint:gosec // there are a few dozen families
+			return uint16(i)
 		}
 	}
 	w.families = append(w.families, family)
-	return uint16(len(w.families) - 1) //nolint:gosec // as above
+	return uint16(len(w.families) - 1) //nolint:gosec // there are a few dozen families
 }
 
 // add adds the keys that are wanted, all or none.

@@ -182,7 +182,8 @@ func TestChecksBesideOthers(t *testing.T) {
 	gate.Open()
 	await(t, a, job, nil)
 	for i, want := range []gateway.KeyState{
-		{ConsecutiveFailures: 1, LastError: "401 in traffic"}, {Disabled: gateway.DisabledManual, LastError: "disabled by the operator"},
+		{ConsecutiveFailures: 1, LastError: "401 in traffic"},
+		{Disabled: gateway.DisabledManual, LastError: "disabled by the operator"},
 		{ConsecutiveFailures: 1, LastError: "401 unauthorized"},
 	} {
 		got, _, _ := a.pools[gateway.Ollama].State(ids[i])

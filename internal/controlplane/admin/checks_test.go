@@ -204,12 +204,17 @@ func TestCheckingManyKeys(t *testing.T) {
 	if n := len(up.Calls()) - calls; n != 2 {
 		t.Errorf("%d calls for one key", n)
 	}
-	for body, n := range map[string]int{
-		`{"status":"failed"}`: 3, `{"filter":{"category":"kimi"}}`: 2, `{"filter":{"search":"` + id("fake-bad-key-000001") + `"}}`: 1, `{"status":"all"}`: 6, `{}`: 6,
+	for _, c := range []struct {
+		body string
+		n    int
+	}{
+		{`{"status":"Failed"}`, 3}, {`{"filter":{"category":"kimi"}}`, 2}, {`{"filter":{"search":"` + id("fake-bad-key-000001") + `"}}`, 1},
+		{`{"status":"all"}`, 6}, {`{"status":"failed"}`, 0}, {`{"status":"disabled"}`, 3}, // one has failed four times by now, the others three times
+		{`{}`, 6},
 	} {
-		p.decode(p.call(call, body), &out)
-		if len(out.Results) != n {
-			t.Errorf("%s chooses %d keys, want %d", body, len(out.Results), n)
+		p.decode(p.call(call, c.body), &out)
+		if len(out.Results) != c.n {
+			t.Errorf("%s chooses %d keys, want %d", c.body, len(out.Results), c.n)
 		}
 	}
 	a := p.call("GET /admin/jobs/"+out.Job, "")
@@ -271,7 +276,7 @@ func TestJobsGoOn(t *testing.T) {
 			})
 			p := startWith(t, up)
 			p.add("good", 30)
-			p.leave("/admin/keys/health-check", accept, func() { up.AwaitCalls(16, soon) })
+			p.leave("/admin/keys/health-check", "", accept, func() { up.AwaitCalls(16, soon) })
 			var jobs struct {
 				Running []struct {
 					ID    string
@@ -300,16 +305,17 @@ func TestJobsGoOn(t *testing.T) {
 }
 
 // leave makes a call and hangs up when something has happened.
-func (p *pool) leave(address, accept string, happened func()) {
+func (p *pool) leave(address, body, accept string, happened func()) {
 	p.Helper()
 	ctx, hangUp := context.WithCancel(p.Context())
 	defer hangUp()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.app.URL()+address, nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.app.URL()+address, strings.NewReader(body))
 	if err != nil {
 		p.Fatal(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+adminToken)
 	r.Header.Set("Accept", accept)
+	r.Header.Set("Content-Type", "application/json")
 	left := make(chan string, 1)
 	go func() {
 		res, err := http.DefaultClient.Do(r)

@@ -3,10 +3,15 @@ package admin
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
+
+	"ollama-api-pool/internal/controlplane/importer"
+	"ollama-api-pool/internal/gateway"
 )
 
 func TestListIn(t *testing.T) {
@@ -24,6 +29,31 @@ func TestListIn(t *testing.T) {
 				t.Errorf("%.40s: something was taken: %q, %v", body, rest, err)
 			}
 		}
+	}
+}
+
+// What was gathered can be gone through several times, from a file as well.
+func TestGatheredTwice(t *testing.T) {
+	for name, limit := range map[string]int{"memory": spoolMemory, "file": 1} {
+		s := newSpool(t.TempDir())
+		s.limit = limit
+		for i := range 100 {
+			if err := s.add(importer.Entry{Secret: gateway.Secret(fmt.Sprintf("fake-key-%03d", i)), Username: "anna"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for round := range 3 {
+			n := 0
+			for k, err := range s.keys(time.Now()) {
+				if want := fmt.Sprintf("fake-key-%03d", n); err != nil || string(k.Secret) != want || k.Username != "anna" {
+					t.Fatalf("%s, round %d: %v, %v, want %s", name, round, gateway.IDOfKey(k.Secret), err, want)
+				}
+				if n++; n == 50 && round == 1 {
+					break
+				}
+			}
+		}
+		s.close()
 	}
 }
 

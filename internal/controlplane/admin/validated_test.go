@@ -177,6 +177,30 @@ func TestImportsThatEndEarly(t *testing.T) {
 	}
 }
 
+// An import goes on when its caller leaves after it has sent everything.
+func TestImportsGoOn(t *testing.T) {
+	gate := testkit.NewGate()
+	up := knows(t, func(c *testkit.Call) testkit.Answer {
+		if c.Path == "/v1/chat/completions" {
+			return testkit.After(gate, knowing(c))
+		}
+		return nil
+	})
+	p := startWith(t, up)
+	p.plant("fake-good-key-of-anna")
+	p.leave("/admin/api-keys/import-with-validation", `{"keys":["fake-good-key-of-anna"],"provider":"ollama"}`, "*/*", func() { up.AwaitCalls(1, soon) })
+	var jobs struct{ Running []struct{ ID string } }
+	p.read("GET /admin/jobs?kind=import", &jobs)
+	if len(jobs.Running) != 1 {
+		t.Fatalf("running: %+v", jobs)
+	}
+	gate.Open()
+	p.awaitJob(jobs.Running[0].ID, "done")
+	if got := p.statuses(); got != "map[active kimi:1]" {
+		t.Errorf("keys: %s", got)
+	}
+}
+
 // A body that is cut off starts nothing.
 func TestImportWithValidationCutOff(t *testing.T) {
 	p, up := startMixed(t)
