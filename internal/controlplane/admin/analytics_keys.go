@@ -65,14 +65,15 @@ type ranked struct {
 	key      gateway.Key
 }
 
-// rankKeys reads a part of the keys in the order of a table. Where that is about
-// several providers the first keys of each are put in one order.
+// rankKeys reads a part of the keys in the order of a table. Where several
+// providers have keys the first ones of each are put in one order.
 func (a *API) rankKeys(ctx context.Context, t *table, from, n int) (page []ranked, total int, err error) {
+	chosen := slices.DeleteFunc(slices.Clone(t.chosen), func(p gateway.ProviderName) bool { return sum(a.keys.CountKeys(p)) == 0 })
 	first, most := from, n
-	if len(t.chosen) > 1 {
+	if len(chosen) > 1 {
 		first, most = 0, from+n
 	}
-	for _, p := range t.chosen {
+	for _, p := range chosen {
 		keys, of, err := a.figures.KeyRanks(ctx, p, t.by, !t.descending, first, most)
 		if err != nil {
 			return nil, 0, err
@@ -82,7 +83,7 @@ func (a *API) rankKeys(ctx context.Context, t *table, from, n int) (page []ranke
 			page = append(page, ranked{p, k})
 		}
 	}
-	if len(t.chosen) == 1 {
+	if len(chosen) == 1 {
 		return page, total, nil
 	}
 	slices.SortStableFunc(page, func(x, y ranked) int {

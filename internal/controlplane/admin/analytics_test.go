@@ -132,6 +132,8 @@ func TestKeysTable(t *testing.T) {
 			d.Tallies = append(d.Tallies, gateway.TallyDelta{Of: gateway.OfKey, Name: string(id), Tally: tallied(n, 0, time.Second, time.Second)})
 		}
 	}
+	s.live.standing[gateway.Ollama] = Standing{Enabled: true, Keys: states(5, 0, 0, 0, 0)}
+	s.live.standing[gateway.OpenRouter] = Standing{Enabled: true, Keys: states(1, 0, 0, 0, 0)}
 	s.addKeys(gateway.Ollama, secrets...)
 	s.apply(d)
 	s.addKeys(gateway.OpenRouter, "fake-key-of-openrouter-0")
@@ -172,6 +174,7 @@ func TestKeysTable(t *testing.T) {
 func TestExport(t *testing.T) {
 	s := busyScene(t)
 	s.addKeys(gateway.Ollama, "fake-key-of-the-export-1", "fake-key-of-the-export-2")
+	s.live.standing[gateway.Ollama] = Standing{Enabled: true, Keys: states(2, 0, 0, 0, 0)}
 	export := func(address string) [][]string {
 		t.Helper()
 		w := s.get(address)

@@ -9,12 +9,13 @@ import (
 )
 
 // rankColumns are the counts by which keys can be put in an order, from
-// {p}key_stats as s; NULL is nothing.
-var rankColumns = map[string]string{
-	"requests": "coalesce(s.total_requests, 0)",
-	"success":  "coalesce(s.success_count, 0)",
-	"failure":  "coalesce(s.failure_count, 0)",
-	"lastUsed": "s.last_used",
+// {p}key_stats as s: first what says that there is none, where that can be, for
+// every column more makes sorting dearer.
+var rankColumns = map[string][2]string{
+	"requests": {"", "coalesce(s.total_requests, 0)"},
+	"success":  {"", "coalesce(s.success_count, 0)"},
+	"failure":  {"", "coalesce(s.failure_count, 0)"},
+	"lastUsed": {"s.last_used is null, ", "s.last_used"},
 }
 
 // KeyRanks returns a page of the keys in the order of a count (requests,
@@ -37,9 +38,9 @@ func (s *Store) KeyRanks(ctx context.Context, p gateway.ProviderName, by string,
 	if limit <= 0 {
 		limit = math.MaxInt32
 	}
-	order := "(" + column + ") is null, " + column + " desc, s.api_key"
+	order := column[0] + column[1] + " desc, s.api_key"
 	if ascending {
-		order = "(" + column + ") is null, " + column + ", s.api_key"
+		order = column[0] + column[1] + ", s.api_key"
 	}
 	err = s.read(ctx, "rank the keys in the store", func(inside context.Context, tx *sql.Tx) error {
 		var used int
