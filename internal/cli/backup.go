@@ -119,7 +119,7 @@ func holding(m *app.Manifest) string {
 		parts = append(parts, "keys not encrypted")
 	}
 	if !hasAdminToken(m) {
-		parts = append(parts, "no admin token (it comes from the settings)")
+		parts = append(parts, "no admin token (there is none in DATA_DIR)")
 	}
 	return strings.Join(parts, ", ")
 }

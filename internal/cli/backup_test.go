@@ -19,78 +19,74 @@ func (p place) dir() string { return strings.TrimPrefix(p.env[0], "DATA_DIR=") }
 // An instance that has served loses its data directory, and with a backup that
 // was made while it served everything is there again.
 func TestLostDataDirectory(t *testing.T) {
-	for name, sealed := range map[string][]string{"plain": nil, "encrypted": {"ENCRYPTION_KEY=" + testEncryptionKey}} {
-		t.Run(name, func(t *testing.T) {
-			p := stopped(t).with(append(sealed, upstreamEnv(simulated(t))...)...)
-			file := filepath.Join(t.TempDir(), "pool.backup")
-			p.ok(t, samples(gateway.Ollama), "keys", "import", "-")
-			p.ok(t, samples(gateway.OpenRouter), "keys", "import", "-", "--provider", "openrouter")
-			url, stop := startAndStop(t, p)
-			token := p.makeToken(t)
-			p.makeToken(t, "--provider", "openrouter", "--expires", "30d")
-			manual := gateway.IDOfKey(sampleOf(t, simulator.FateOK))
-			p.ok(t, "", "keys", "disable", string(manual))
-			for range 40 {
-				if status := chat(t, url, token, "gpt-oss:20b"); status != 200 {
-					t.Fatalf("status %d", status)
-				}
-			}
-			before := p.ok(t, "", "keys", "list", "--json", "--limit", "0").out
-			tokens := p.ok(t, "", "tokens", "list", "--json").out
-			admin := mustRead(t, filepath.Join(p.dir(), "admin-token"))
-			for _, state := range []string{"active", "resting", "failed", "disabled"} {
-				wantAll(t, before, `"status": "`+state+`"`)
-			}
+	p := stopped(t).with(append(upstreamEnv(simulated(t)), "ENCRYPTION_KEY="+testEncryptionKey)...)
+	file := filepath.Join(t.TempDir(), "pool.backup")
+	p.ok(t, samples(gateway.Ollama), "keys", "import", "-")
+	p.ok(t, samples(gateway.OpenRouter), "keys", "import", "-", "--provider", "openrouter")
+	url, stop := startAndStop(t, p)
+	token := p.makeToken(t)
+	p.makeToken(t, "--provider", "openrouter", "--expires", "30d")
+	manual := gateway.IDOfKey(sampleOf(t, simulator.FateOK))
+	p.ok(t, "", "keys", "disable", string(manual))
+	for range 25 {
+		if status := chat(t, url, token, "gpt-oss:20b"); status != 200 {
+			t.Fatalf("status %d", status)
+		}
+	}
+	before := p.ok(t, "", "keys", "list", "--json", "--limit", "0").out
+	tokens := p.ok(t, "", "tokens", "list", "--json").out
+	admin := mustRead(t, filepath.Join(p.dir(), "admin-token"))
+	for _, state := range []string{"active", "resting", "failed", "disabled"} {
+		wantAll(t, before, `"status": "`+state+`"`)
+	}
 
-			// The store is written meanwhile: whole or not at all.
-			var busy sync.WaitGroup
-			for range 4 {
-				busy.Go(func() {
-					for range 10 {
-						chat(t, url, token, "gpt-oss:20b")
-					}
-				})
-			}
-			said := p.ok(t, "", "backup", file)
-			busy.Wait()
-			wantAll(t, said.out, "Backed up to "+file+": 20 ollama keys, 8 openrouter keys, 2 client tokens, keys ")
-			stop()
-			if info, err := os.Stat(file); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
-				t.Errorf("%v, %v", info, err)
-			}
-			if err := os.RemoveAll(p.dir()); err != nil {
-				t.Fatal(err)
-			}
-
-			look := p.ok(t, "", "restore", file, "--dry-run")
-			wantAll(t, look.out, "The backup is sound.", "20 ollama keys, 8 openrouter keys, 2 client tokens")
-			if _, err := os.Stat(p.dir()); err == nil {
-				t.Error("a dry run made the data directory")
-			}
-			done := p.ok(t, "", "restore", file)
-			wantAll(t, done.out, "Restored what was backed up 20", "20 ollama keys")
-			wantAll(t, done.err, "The admin token is that of the backup, in "+filepath.Join(p.dir(), "admin-token"))
-			wantNone(t, said.out+said.err+look.out+look.err+done.out+done.err, token, string(bytes.TrimSpace(admin)), "demo-ollama")
-
-			again, _ := startAndStop(t, p)
-			if got := mustRead(t, filepath.Join(p.dir(), "admin-token")); !bytes.Equal(got, admin) {
-				t.Error("the admin token is another")
-			}
-			wantSameStates(t, before, p.ok(t, "", "keys", "list", "--json", "--limit", "0").out)
-			was, is := fromJSON[listedTokensJSON](t, tokens), fromJSON[listedTokensJSON](t, p.ok(t, "", "tokens", "list", "--json").out)
-			for i := range is.Tokens {
-				if is.Tokens[i].RequestCount < was.Tokens[i].RequestCount {
-					t.Errorf("token %s: %d requests, there were %d", is.Tokens[i].ID, is.Tokens[i].RequestCount, was.Tokens[i].RequestCount)
-				}
-				is.Tokens[i].RequestCount, is.Tokens[i].LastUsed = was.Tokens[i].RequestCount, was.Tokens[i].LastUsed
-			}
-			if !reflect.DeepEqual(is, was) {
-				t.Errorf("tokens %+v, there were %+v", is, was)
-			}
-			if status := chat(t, again, token, "gpt-oss:20b"); status != 200 {
-				t.Errorf("status %d", status)
+	// The store is written meanwhile: whole or not at all.
+	var busy sync.WaitGroup
+	for range 4 {
+		busy.Go(func() {
+			for range 10 {
+				chat(t, url, token, "gpt-oss:20b")
 			}
 		})
+	}
+	said := p.ok(t, "", "backup", file)
+	busy.Wait()
+	wantAll(t, said.out, "Backed up to "+file+": 20 ollama keys, 8 openrouter keys, 2 client tokens, keys ")
+	stop()
+	if info, err := os.Stat(file); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if err := os.RemoveAll(p.dir()); err != nil {
+		t.Fatal(err)
+	}
+
+	look := p.ok(t, "", "restore", file, "--dry-run")
+	wantAll(t, look.out, "The backup is sound.", "20 ollama keys, 8 openrouter keys, 2 client tokens")
+	if _, err := os.Stat(p.dir()); err == nil {
+		t.Error("a dry run made the data directory")
+	}
+	done := p.ok(t, "", "restore", file)
+	wantAll(t, done.out, "Restored what was backed up 20", "20 ollama keys")
+	wantAll(t, done.err, "The admin token is that of the backup, in "+filepath.Join(p.dir(), "admin-token"))
+	wantNone(t, said.out+said.err+look.out+look.err+done.out+done.err, token, string(bytes.TrimSpace(admin)), "demo-ollama")
+
+	again, _ := startAndStop(t, p)
+	if got := mustRead(t, filepath.Join(p.dir(), "admin-token")); !bytes.Equal(got, admin) {
+		t.Error("the admin token is another")
+	}
+	wantSameStates(t, before, p.ok(t, "", "keys", "list", "--json", "--limit", "0").out)
+	was, is := fromJSON[listedTokensJSON](t, tokens), fromJSON[listedTokensJSON](t, p.ok(t, "", "tokens", "list", "--json").out)
+	for i := range is.Tokens {
+		if is.Tokens[i].RequestCount < was.Tokens[i].RequestCount {
+			t.Errorf("token %s: %d requests, there were %d", is.Tokens[i].ID, is.Tokens[i].RequestCount, was.Tokens[i].RequestCount)
+		}
+		is.Tokens[i].RequestCount, is.Tokens[i].LastUsed = was.Tokens[i].RequestCount, was.Tokens[i].LastUsed
+	}
+	if !reflect.DeepEqual(is, was) {
+		t.Errorf("tokens %+v, there were %+v", is, was)
+	}
+	if status := chat(t, again, token, "gpt-oss:20b"); status != 200 {
+		t.Errorf("status %d", status)
 	}
 }
 
@@ -147,7 +143,7 @@ func TestBackupWhenStopped(t *testing.T) {
 		t.Error("the backup was changed")
 	}
 	p.ok(t, keyC, "keys", "import", "-")
-	wantAll(t, p.ok(t, "", "backup", file, "--force").out, "3 ollama keys, 0 client tokens, keys not encrypted, no admin token (it comes from the settings)")
+	wantAll(t, p.ok(t, "", "backup", file, "--force").out, "3 ollama keys, 0 client tokens, keys not encrypted, no admin token (there is none in DATA_DIR)")
 	if files, _ := os.ReadDir(dir); len(files) != 1 {
 		t.Errorf("there is %v", files)
 	}

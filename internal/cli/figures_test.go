@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"fmt"
+	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -85,26 +88,28 @@ func TestFigures(t *testing.T) {
 
 // More requests than one answer of the API holds are gathered.
 func TestManyRequests(t *testing.T) {
-	p := stopped(t).with(append(upstreamEnv(simulated(t)), "REQUEST_LOG=all")...)
-	p.ok(t, sampleOf(t, simulator.FateOK).Reveal(), "keys", "import", "-")
-	url, _ := startAndStop(t, p)
-	token := p.makeToken(t)
-	const n = largestPage + 5
-	for range n {
-		chat(t, url, token, "gpt-oss:20b")
-	}
-	for _, limit := range []string{"203", "1000"} {
-		got := fromJSON[requestPage](t, p.ok(t, "", "requests", "--json", "--limit", limit).out)
-		seen := map[string]bool{}
-		for _, r := range got.Requests {
-			seen[r.ID] = true
+	const n = 2*largestPage + 5
+	p := serverWith(t, func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		begin, _ := strconv.Atoi(q.Get("before"))
+		limit, _ := strconv.Atoi(q.Get("limit"))
+		if limit < 1 || limit > largestPage || q.Get("provider") != "all" || q.Get("status") != "failed" || r.URL.Path != "/admin/requests" {
+			t.Errorf("asked for %s", r.URL)
 		}
-		want := n
-		if limit == "203" {
-			want = 203
+		next := "null"
+		if begin+limit < n {
+			next = strconv.Quote(strconv.Itoa(begin + limit))
 		}
-		if len(got.Requests) != want || len(seen) != want {
-			t.Errorf("limit %s: %d requests, of which %d differ", limit, len(got.Requests), len(seen))
+		var rows []string
+		for i := range min(limit, n-begin) {
+			rows = append(rows, fmt.Sprintf(`{"id":"r%d"}`, begin+i))
+		}
+		_, _ = fmt.Fprintf(w, `{"requests":[%s],"next":%s,"log":{"entries":%d}}`, strings.Join(rows, ","), next, n)
+	})
+	for limit, want := range map[int]int{1: 1, largestPage: largestPage, 203: 203, 1000: n} {
+		got := fromJSON[requestPage](t, p.ok(t, "", "requests", "--failed", "--json", "--limit", fmt.Sprint(limit)).out)
+		if len(got.Requests) != want || got.Log.Entries != n || got.Requests[want-1].ID != fmt.Sprintf("r%d", want-1) {
+			t.Errorf("limit %d: %d requests", limit, len(got.Requests))
 		}
 	}
 }

@@ -283,32 +283,32 @@ func sorted(lines string) string {
 }
 
 func TestListPages(t *testing.T) {
-	const n = 2*largestPage + 7
+	const n = largestPage + 7
 	var b strings.Builder
 	for i := range n {
 		fmt.Fprintf(&b, "user%03d----fake-key-number-%06d\n", i, i)
 	}
-	everyPlace(t, func(t *testing.T, p place) {
-		p.ok(t, b.String(), "keys", "import", "-")
-		for _, c := range []struct{ limit, page, from, to int }{
-			{50, 1, 0, 50}, {50, 2, 50, 100}, {largestPage, 3, 400, n}, {300, 1, 0, 300}, {300, 2, 300, n}, {7, 59, 406, n}, {1, n, n - 1, n}, {300, 3, 0, 0}, {50, 99, 0, 0},
-		} {
-			r := p.ok(t, "", "keys", "list", "--sort", "username", "--json", "--limit", fmt.Sprint(c.limit), "--page", fmt.Sprint(c.page))
-			got := fromJSON[listedKeysJSON](t, r.out)
-			if len(got.Keys) != c.to-c.from || got.Total != n {
-				t.Errorf("%+v: %d keys of %d", c, len(got.Keys), got.Total)
-				continue
-			}
-			for i, k := range got.Keys {
-				if want := fmt.Sprintf("user%03d", c.from+i); k.Username != want {
-					t.Errorf("%+v: key %d is of %s, want %s", c, i, k.Username, want)
-					break
-				}
+	p := stopped(t)
+	start(t, p)
+	p.ok(t, b.String(), "keys", "import", "-")
+	for _, c := range []struct{ limit, page, from, to int }{
+		{50, 2, 50, 100}, {largestPage, 2, largestPage, n}, {300, 1, 0, n}, {201, 2, 201, n}, {1, n, n - 1, n}, {300, 2, 0, 0}, {50, 99, 0, 0},
+	} {
+		r := p.ok(t, "", "keys", "list", "--sort", "username", "--json", "--limit", fmt.Sprint(c.limit), "--page", fmt.Sprint(c.page))
+		got := fromJSON[listedKeysJSON](t, r.out)
+		if len(got.Keys) != c.to-c.from || got.Total != n {
+			t.Errorf("%+v: %d keys of %d", c, len(got.Keys), got.Total)
+			continue
+		}
+		for i, k := range got.Keys {
+			if want := fmt.Sprintf("user%03d", c.from+i); k.Username != want {
+				t.Errorf("%+v: key %d is of %s, want %s", c, i, k.Username, want)
+				break
 			}
 		}
-		wantText(t, "remark", p.ok(t, "", "keys", "list", "--page", "2").err, "51 to 100 of 407 keys.\n")
-		wantText(t, "behind the end", p.ok(t, "", "keys", "list", "--page", "99").out, "There are 407 keys, none on page 99.\n")
-	})
+	}
+	wantText(t, "remark", p.ok(t, "", "keys", "list", "--page", "2").err, "51 to 100 of 207 keys.\n")
+	wantText(t, "behind the end", p.ok(t, "", "keys", "list", "--page", "99").out, "There are 207 keys, none on page 99.\n")
 }
 
 func TestExitCodes(t *testing.T) {
