@@ -190,9 +190,10 @@ type KeyFilter struct {
 // RestGroup is how many keys return from resting at about the same time for
 // the same reason.
 type RestGroup struct {
-	Until  time.Time // when the last of them returns
-	Reason string
-	Keys   int
+	Until    time.Time // when the last of them returns
+	Reason   string
+	Keys     int
+	Accounts int // how many they belong to; 0: not known, or none
 }
 
 // OutGroup is how many keys are out for the same reason, other than resting.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -215,7 +216,7 @@ func TestEventsEnd(t *testing.T) {
 	s.api.EndStreams()
 	for {
 		if _, err := two.next(); err != nil {
-			if err != io.EOF {
+			if !errors.Is(err, io.EOF) {
 				t.Errorf("the end is not clean: %v", err)
 			}
 			break

@@ -258,5 +258,7 @@ func TestWhatWasCounted(t *testing.T) {
 		"total_requests":4,"success_count":4,"failure_count":0,"success_rate":"100.00","storage":"sqlite","timestamp":"TIME"}`)
 	p.want("GET /admin/stats?provider=openrouter", "", 200, `{"total_api_keys":0,"active_keys":0,"resting_keys":0,"failed_keys":0,"total_client_tokens":0,
 		"total_requests":0,"success_count":0,"failure_count":0,"success_rate":"0.00","storage":"sqlite","timestamp":"TIME"}`)
-	p.wantInvalid("GET /admin/stats?provider=acme", "", `unknown provider "acme": use "ollama" or "openrouter"`)
+	p.want("GET /admin/stats?provider=all", "", 200, `{"total_api_keys":2,"active_keys":1,"resting_keys":0,"failed_keys":1,"total_client_tokens":1,
+		"total_requests":4,"success_count":4,"failure_count":0,"success_rate":"100.00","storage":"sqlite","timestamp":"TIME"}`)
+	p.wantInvalid("GET /admin/stats?provider=acme", "", `unknown provider "acme": use "ollama" or "openrouter" or "all"`)
 }

@@ -141,10 +141,11 @@ func longRests(rests []restOf) []attentionAnswer {
 		same := func(o attentionAnswer) bool { return *o.Provider == string(r.provider) && *o.Reason == r.Reason }
 		if i := slices.IndexFunc(out, same); i >= 0 {
 			out[i].Keys += r.Keys
+			out[i].Accounts += r.Accounts
 			continue
 		}
 		one := concerns(attentionResting, r.provider, gateway.KeyResting)
-		one.Reason, one.Keys, one.Until = &r.Reason, r.Keys, orNull(r.Until)
+		one.Reason, one.Keys, one.Accounts, one.Until = &r.Reason, r.Keys, r.Accounts, orNull(r.Until)
 		out = append(out, one)
 	}
 	return out

@@ -213,8 +213,8 @@ func TestAttention(t *testing.T) {
 		},
 		rests: []restOf{
 			{gateway.Ollama, gateway.RestGroup{Until: date(9, 15, 0), Reason: "quota: hourly", Keys: 50}},
-			{gateway.Ollama, gateway.RestGroup{Until: date(14, 0, 0), Reason: "quota: weekly", Keys: 200}},
-			{gateway.Ollama, gateway.RestGroup{Until: date(14, 0, 1), Reason: "quota: weekly", Keys: 12}},
+			{gateway.Ollama, gateway.RestGroup{Until: date(14, 0, 0), Reason: "quota: weekly", Keys: 200, Accounts: 1}},
+			{gateway.Ollama, gateway.RestGroup{Until: date(14, 0, 1), Reason: "quota: weekly", Keys: 12, Accounts: 2}},
 		},
 	}
 	a := &API{opt: Options{Encrypted: false}}
@@ -230,14 +230,14 @@ func TestAttention(t *testing.T) {
 		if x.Filter != nil {
 			line += " " + string(x.Filter.Status)
 		}
-		got = append(got, fmt.Sprint(line, " ", x.Keys, " ", x.Soon))
+		got = append(got, fmt.Sprint(line, " ", x.Keys, " ", x.Accounts, " ", x.Soon))
 	}
 	want := []string{
-		"keys_refused openrouter 402 no credit disabled 37 0",
-		"keys_refused openrouter 403 key refused failed 5 0",
-		"keys_resting ollama quota: weekly resting 212 0",
-		"keys_expired ollama expired 87 14",
-		"store_unencrypted 0 0",
+		"keys_refused openrouter 402 no credit disabled 37 1 0",
+		"keys_refused openrouter 403 key refused failed 5 1 0",
+		"keys_resting ollama quota: weekly resting 212 3 0",
+		"keys_expired ollama expired 87 0 14",
+		"store_unencrypted 0 0 0",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("\n got %q\nwant %q", got, want)

@@ -22,39 +22,45 @@ type statsAnswer struct {
 	Timestamp         time.Time `json:"timestamp"`
 }
 
-var showStatsDoc = operation{
-	summary: "Totals of a provider", group: "Statistics", query: providerQuery{}, answer: statsAnswer{},
+// statsQuery is the query of the totals.
+type statsQuery struct {
+	Provider string `query:"provider" enum:"all,ollama,openrouter" default:"ollama"`
 }
 
-// showStats shows the totals of a provider.
+var showStatsDoc = operation{
+	summary: "Totals of a provider", group: "Statistics", query: statsQuery{}, answer: statsAnswer{},
+}
+
+// showStats shows the totals of a provider, or of all.
 func (a *API) showStats(w http.ResponseWriter, r *http.Request) error {
 	var f faults
-	p := f.provider(r, "")
+	_, chosen := f.subjects(r, string(gateway.Ollama))
 	if err := f.err(); err != nil {
 		return err
 	}
-	counts, err := a.stats.Totals(r.Context(), p)
+	now := a.opt.Now().UTC()
+	out := statsAnswer{Storage: a.opt.Storage, Timestamp: now}
+	for _, p := range chosen {
+		counts, err := a.stats.Totals(r.Context(), p)
+		if err != nil {
+			return err
+		}
+		keys := a.keys.CountKeys(p)
+		out.TotalAPIKeys += sum(keys)
+		out.ActiveKeys += keys[gateway.KeyActive]
+		out.RestingKeys += keys[gateway.KeyResting]
+		out.FailedKeys += keys[gateway.KeyFailed] + keys[gateway.KeyDisabled] + keys[gateway.KeyExpired]
+		out.TotalRequests += counts.Requests
+		out.SuccessCount += counts.Success
+		out.FailureCount += counts.Failure
+	}
+	tokens, err := a.tokensInUse(r.Context(), chosen, now)
 	if err != nil {
 		return err
 	}
-	tokens, err := a.countTokens(r.Context(), p)
-	if err != nil {
-		return err
-	}
-	keys := a.keys.CountKeys(p)
-	return httpkit.WriteJSON(w, http.StatusOK, statsAnswer{
-		TotalAPIKeys:      sum(keys),
-		ActiveKeys:        keys[gateway.KeyActive],
-		RestingKeys:       keys[gateway.KeyResting],
-		FailedKeys:        keys[gateway.KeyFailed] + keys[gateway.KeyDisabled] + keys[gateway.KeyExpired],
-		TotalClientTokens: tokens,
-		TotalRequests:     counts.Requests,
-		SuccessCount:      counts.Success,
-		FailureCount:      counts.Failure,
-		SuccessRate:       rate(counts.Success, counts.Failure),
-		Storage:           a.opt.Storage,
-		Timestamp:         a.opt.Now().UTC(),
-	})
+	out.TotalClientTokens = tokens.Total
+	out.SuccessRate = rate(out.SuccessCount, out.FailureCount)
+	return httpkit.WriteJSON(w, http.StatusOK, out)
 }
 
 func sum(byStatus map[gateway.KeyStatus]int) (n int) {

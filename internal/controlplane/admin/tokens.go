@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"context"
 	"math"
 	"net/http"
 	"slices"
@@ -294,19 +293,4 @@ func idOfToken(ref string) string {
 		t.Hash = gateway.HashToken(gateway.Secret(ref))
 	}
 	return t.ID()
-}
-
-// countTokens counts the client tokens that are valid for a provider.
-func (a *API) countTokens(ctx context.Context, p gateway.ProviderName) (int, error) {
-	tokens, err := a.tokens.Tokens(ctx)
-	if err != nil {
-		return 0, err
-	}
-	n := 0
-	for i := range tokens {
-		if tokens[i].ValidFor(p) {
-			n++
-		}
-	}
-	return n, nil
 }

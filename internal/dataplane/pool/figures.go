@@ -35,13 +35,13 @@ const groupBatch = 512
 // they return and by the reason, the soonest first; the others by status and
 // reason, the most keys first. It looks at every key, some at a time.
 func (p *Pool) Groups() (rests []gateway.RestGroup, outs []gateway.OutGroup) {
-	g := groups{rests: map[restKey]*gateway.RestGroup{}, outs: map[outKey]*outSum{}}
+	g := groups{rests: map[restKey]*restSum{}, outs: map[outKey]*outSum{}}
 	for from, more := 0, true; more; from += groupBatch {
 		p.mu.Lock()
 		until := min(from+groupBatch, len(p.keys))
 		for slot := from; slot < until; slot++ {
 			if e := &p.keys[slot]; e.live && e.status != active {
-				g.take(e, p.returns.at(int32(slot))) //nolint:gosec // a slot
+				g.take(e, p.returns.at(int32(slot)))
 			}
 		}
 		more = until < len(p.keys)
@@ -61,6 +61,14 @@ type outKey struct {
 	reason   string
 }
 
+// restSum is a group of resting keys while it is made.
+type restSum struct {
+	group    gateway.RestGroup
+	accounts map[uint64]struct{}
+	until    int64
+}
+
+// outSum is a group of other keys that are out while it is made.
 type outSum struct {
 	group    gateway.OutGroup
 	accounts map[uint64]struct{}
@@ -69,7 +77,7 @@ type outSum struct {
 
 // groups are the groups while they are made.
 type groups struct {
-	rests map[restKey]*gateway.RestGroup
+	rests map[restKey]*restSum
 	outs  map[outKey]*outSum
 }
 
@@ -79,12 +87,13 @@ func (g *groups) take(e *entry, returns int64) {
 		k := restKey{until / int64(time.Minute), e.marks.lastError}
 		r := g.rests[k]
 		if r == nil {
-			r = &gateway.RestGroup{Reason: k.reason}
+			r = &restSum{accounts: map[uint64]struct{}{}, group: gateway.RestGroup{Reason: k.reason}}
 			g.rests[k] = r
 		}
-		r.Keys++
-		if at := fromNano(until); at.After(r.Until) {
-			r.Until = at
+		r.group.Keys++
+		r.until = max(r.until, until)
+		if e.account != 0 {
+			r.accounts[e.account] = struct{}{}
 		}
 		return
 	}
@@ -110,7 +119,8 @@ func (g *groups) take(e *entry, returns int64) {
 
 func (g *groups) lists() (rests []gateway.RestGroup, outs []gateway.OutGroup) {
 	for _, r := range g.rests {
-		rests = append(rests, *r)
+		r.group.Until, r.group.Accounts = fromNano(r.until), len(r.accounts)
+		rests = append(rests, r.group)
 	}
 	slices.SortFunc(rests, func(a, b gateway.RestGroup) int {
 		return cmp.Or(a.Until.Compare(b.Until), strings.Compare(a.Reason, b.Reason))

@@ -49,6 +49,7 @@ func TestGroups(t *testing.T) {
 	}
 	put("a@fake.example", rest(10*time.Second, "quota: hourly"), time.Time{})
 	put("b@fake.example", rest(20*time.Second, "quota: hourly"), time.Time{})
+	put("b@fake.example", rest(20*time.Second, "quota: hourly"), time.Time{})
 	put("c@fake.example", rest(20*time.Second, "quota: weekly"), time.Time{})
 	put("d@fake.example", rest(2*time.Minute, "quota: hourly"), time.Time{})
 	refused := func(in time.Duration) gateway.KeyState {
@@ -63,9 +64,9 @@ func TestGroups(t *testing.T) {
 
 	rests, outs := p.Groups()
 	wantRests := []gateway.RestGroup{
-		{Until: now.Add(20 * time.Second), Reason: "quota: hourly", Keys: 2},
-		{Until: now.Add(20 * time.Second), Reason: "quota: weekly", Keys: 1},
-		{Until: now.Add(2 * time.Minute), Reason: "quota: hourly", Keys: 1},
+		{Until: now.Add(20 * time.Second), Reason: "quota: hourly", Keys: 3, Accounts: 2},
+		{Until: now.Add(20 * time.Second), Reason: "quota: weekly", Keys: 1, Accounts: 1},
+		{Until: now.Add(2 * time.Minute), Reason: "quota: hourly", Keys: 1, Accounts: 1},
 	}
 	wantOuts := []gateway.OutGroup{
 		{Status: gateway.KeyFailed, Reason: "401 unauthorized", Keys: 3, Accounts: 1, Returns: now.Add(time.Minute)},
