@@ -103,24 +103,24 @@ func TestBackupWhileWriting(t *testing.T) {
 			dir, copies := t.TempDir(), t.TempDir()
 			o := Options{Path: filepath.Join(dir, "pool.db"), EncryptionKey: key, Now: func() time.Time { return noon }}
 			s := mustOpen(t, o)
-			const first, perImport = 2 * journalFrom, 50
+			const first, perImport = journalFrom, 20
 			var ids []gateway.KeyID
-			for _, k := range someKeys(0, first) {
-				add(t, s, gateway.Ollama, k)
-				ids = append(ids, gateway.IDOfKey(k.Secret))
+			add(t, s, gateway.Ollama, someKeys(0, first)...)
+			for n := range first {
+				ids = append(ids, gateway.IDOfKey(secretOf(n)))
 			}
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
 			var wg sync.WaitGroup
 			wg.Go(func() { // imports, all or none
-				for from := first; ctx.Err() == nil; from += perImport {
+				for from := first; from < 40*perImport && ctx.Err() == nil; from += perImport {
 					if _, _, err := s.AddKeys(t.Context(), gateway.Ollama, yield(someKeys(from, from+perImport), nil), nil); err != nil {
 						t.Error(err)
 					}
 				}
 			})
 			wg.Go(func() { // counts, by way of the journal
-				for n := 0; ctx.Err() == nil; n++ {
+				for n := 0; n < 60 && ctx.Err() == nil; n++ {
 					err := s.Apply(t.Context(), []gateway.Delta{busyBatch(ids)})
 					if err == nil && n%5 == 4 {
 						err = s.Fold(t.Context())
@@ -130,7 +130,7 @@ func TestBackupWhileWriting(t *testing.T) {
 					}
 				}
 			})
-			for n := range 6 {
+			for n := range 4 {
 				c := o
 				c.Path = filepath.Join(copies, fmt.Sprintf("copy-%d.db", n))
 				mustBackup(t, s, c.Path)

@@ -5,8 +5,8 @@ import (
 	"database/sql"
 )
 
-// bulkFrom is after how many new keys an import counts as a large one.
-const bulkFrom = 4000
+// defaultBulk is after how many new keys an import counts as a large one.
+const defaultBulk = 4000
 
 // bulkLoad makes a large import faster, within its transaction: with a larger
 // cache, and where the table was small before, by making the indexes anew at the

@@ -27,7 +27,7 @@ func indexesOf(t *testing.T, s *Store) []string {
 
 func TestLargeImports(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pool.db")
-	s, other := mustOpen(t, Options{Path: path}), mustOpen(t, Options{Path: path})
+	s, other := mustOpen(t, Options{Path: path, bulkFrom: 300}), mustOpen(t, Options{Path: path})
 	if _, err := s.writer.ExecContext(t.Context(), `create index "an ""odd"" one" on ollama_api_keys (last_error)`); err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func TestLargeImports(t *testing.T) {
 			t.Errorf("%s: the cache has %d, %v", what, cache, err)
 		}
 	}
-	const large = bulkFrom + 100
+	const large = 400
 	lost := errors.New("the connection broke off")
 	if _, _, err := s.AddKeys(t.Context(), gateway.Ollama, yield(someKeys(0, large), lost), nil); !errors.Is(err, lost) {
 		t.Errorf("a cut import gave %v", err)

@@ -178,7 +178,7 @@ func conformPages(t *testing.T, open openStore) {
 	states := []gateway.KeyState{{}, {RestsUntil: in}, {FailedUntil: in, ConsecutiveFailures: 2}, {Disabled: gateway.DisabledManual}, {}, {ConsecutiveFailures: 1}}
 	d := gateway.Delta{Provider: gateway.Ollama}
 	var keys []gateway.Key
-	for n := range 61 {
+	for n := range 31 {
 		k := keyWith(n, []string{"Anna", "bert", "", "ANNA"}[n%4], []time.Time{{}, in, noon, in.Add(time.Hour)}[n%7%4], states[n%6])
 		k.CreatedAt = noon.Add(time.Duration(n%3) * time.Second)
 		keys = append(keys, k)
@@ -189,7 +189,7 @@ func conformPages(t *testing.T, open openStore) {
 	add(t, s, gateway.Ollama, keys...)
 	d.Keys = append(d.Keys, gateway.KeyDelta{Key: gateway.IDOfKey(keys[4].Secret), Counts: gateway.KeyCounts{Total: 1}}) // used, nobody knows when
 	apply(t, s, d)
-	for _, f := range []gateway.KeyQuery{{}, {Status: gateway.KeyActive}, {Status: gateway.KeyFailed}, {Search: "ann"}, {Search: "nobody"}} {
+	for _, f := range []gateway.KeyQuery{{}, {Status: gateway.KeyActive}, {Search: "ann"}} {
 		for _, by := range []string{"", "username", "created_at", "expires_at", "status", "consecutive_failures", "last_used"} {
 			for _, sign := range []string{"", "-"} {
 				f.Sort, f.Offset, f.Limit = sign+by, 0, 0
@@ -200,7 +200,7 @@ func conformPages(t *testing.T, open openStore) {
 				if err != nil || len(whole) != total {
 					t.Fatalf("%+v: %d keys, %d in total, %v", f, len(whole), total, err)
 				}
-				for _, f.Limit = range []int{1, 7, 40} {
+				for _, f.Limit = range []int{3, 20} {
 					for f.Offset = 0; f.Offset < total+2; f.Offset += f.Limit {
 						page, n, err := s.Keys(t.Context(), gateway.Ollama, f)
 						if err != nil || n != total {

@@ -193,7 +193,7 @@ func (s *Store) AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.S
 				continue
 			}
 			news++
-			if news == bulkFrom {
+			if news == s.bulk {
 				if err := load.begin(news); err != nil {
 					return err
 				}
@@ -204,7 +204,7 @@ func (s *Store) AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.S
 		}
 		return load.end(ctx)
 	})
-	if news >= bulkFrom {
+	if news >= s.bulk {
 		_ = s.dialect.growCache(context.WithoutCancel(ctx), s.writer, writerCache) // harmless where it stays
 	}
 	if err != nil {

@@ -28,6 +28,7 @@ type Options struct {
 	Now func() time.Time
 
 	busyTimeout time.Duration // 0: defaultBusy; tests shorten it
+	bulkFrom    int           // 0: defaultBulk; tests lower it
 }
 
 // defaultBusy is how long a write waits for another process's.
@@ -39,6 +40,7 @@ type Store struct {
 	dialect dialect
 	seal    *seal
 	now     func() time.Time
+	bulk    int     // after how many new keys an import counts as a large one
 	writer  *sql.DB // one connection: writes queue here instead of failing
 	reader  *sql.DB
 
@@ -87,6 +89,7 @@ func newStore(o Options) (*Store, error) {
 		dialect: dialect{path: path, busy: cmp.Or(o.busyTimeout, defaultBusy)},
 		seal:    seal,
 		now:     now,
+		bulk:    cmp.Or(o.bulkFrom, defaultBulk),
 	}
 	s.journalled.Store(true) // what a kill left there is folded at the first look
 	return s, nil
