@@ -200,16 +200,15 @@ func conformPages(t *testing.T, open openStore) {
 				if err != nil || len(whole) != total {
 					t.Fatalf("%+v: %d keys, %d in total, %v", f, len(whole), total, err)
 				}
-				for _, f.Limit = range []int{3, 20} {
-					for f.Offset = 0; f.Offset < total+2; f.Offset += f.Limit {
-						page, n, err := s.Keys(t.Context(), gateway.Ollama, f)
-						if err != nil || n != total {
-							t.Fatalf("%+v: %d in total, %v", f, n, err)
-						}
-						want := whole[min(f.Offset, total):min(f.Offset+f.Limit, total)]
-						if !slices.Equal(page, want) && len(page)+len(want) > 0 {
-							t.Fatalf("%+v: the page is not that part of the list", f)
-						}
+				f.Limit = 7
+				for f.Offset = 0; f.Offset < total+2; f.Offset += f.Limit {
+					page, n, err := s.Keys(t.Context(), gateway.Ollama, f)
+					if err != nil || n != total {
+						t.Fatalf("%+v: %d in total, %v", f, n, err)
+					}
+					want := whole[min(f.Offset, total):min(f.Offset+f.Limit, total)]
+					if !slices.Equal(page, want) && len(page)+len(want) > 0 {
+						t.Fatalf("%+v: the page is not that part of the list", f)
 					}
 				}
 			}

@@ -65,7 +65,7 @@ func conformEvents(t *testing.T, open openStore) {
 // conformManyEvents also holds the other side of what a bulk act does: states.
 func conformManyEvents(t *testing.T, open openStore) {
 	s := open(Options{})
-	const n = 2*insertedRows + 2*idsAtOnce + 7
+	const n = insertedRows + idsAtOnce + 7
 	keys := someKeys(0, n)
 	add(t, s, gateway.Ollama, keys...)
 	d := gateway.Delta{Provider: gateway.Ollama}
