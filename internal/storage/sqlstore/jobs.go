@@ -150,8 +150,8 @@ func (s *Store) Jobs(ctx context.Context, kind gateway.JobKind, offset, limit in
 		if err := tx.QueryRowContext(ctx, "select count(*) from pool_jobs"+where.text, where.args...).Scan(&total); err != nil {
 			return err
 		}
-		rows, err := tx.QueryContext(ctx, "select "+jobColumns+" from pool_jobs"+where.text+" order by started_at desc, id limit ? offset ?",
-			append(where.args, limit, max(offset, 0))...)
+		rows, err := tx.QueryContext(ctx, "select "+jobColumns+" from pool_jobs"+where.text+ //nolint:gosec // a text of our own
+			" order by started_at desc, id limit ? offset ?", append(where.args, limit, max(offset, 0))...)
 		if err != nil {
 			return err
 		}

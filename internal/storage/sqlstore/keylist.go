@@ -72,6 +72,8 @@ func (s *Store) Keys(ctx context.Context, p gateway.ProviderName, q gateway.KeyQ
 	}
 	return page, total, nil
 }
+
+// keysOf reads keys with their counts.
 func (s *Store) keysOf(ctx context.Context, t tables, rows *sql.Rows) ([]gateway.Key, error) {
 	defer func() { _ = rows.Close() }()
 	var keys []gateway.Key

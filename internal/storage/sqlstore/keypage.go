@@ -25,9 +25,9 @@ type segment struct {
 	used  bool // of keys that were used: from is {p}key_stats alone, as s
 }
 
-// bySegments are the allowed orders but for status, as segments. A filter chooses
-// among all keys.
-func (s *Store) bySegments(name string, filtered bool) []segment {
+// orderOf is an order by its name, as segments; nil for status, which has its own,
+// and for a name that is none. filtered says that a filter chooses among the keys.
+func (s *Store) orderOf(name string, filtered bool) []segment {
 	with := func(text, order string) segment { return segment{where: fragment{text: text}, order: order} }
 	without := func(text string) segment { return with(text, "k.created_at{d}, k.key_id{d}") }
 	switch name {
@@ -69,7 +69,7 @@ func (s *Store) segments(by string, filtered bool, now any) ([]segment, error) {
 		by = "created_at"
 	}
 	name, descending := strings.CutPrefix(by, "-")
-	list := s.bySegments(name, filtered)
+	list := s.orderOf(name, filtered)
 	if name == "status" {
 		for _, status := range slices.Sorted(slices.Values(gateway.KeyStatuses())) {
 			list = append(list, segment{where: hasStatus(status, now), order: "k.created_at{d}, k.key_id{d}"})

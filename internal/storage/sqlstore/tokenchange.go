@@ -147,7 +147,7 @@ func moveToken(ctx context.Context, tx *sql.Tx, hash string, providers []gateway
 func (s *Store) tokenIn(ctx context.Context, tx *sql.Tx, hash string) (tok gateway.Token, found bool, err error) {
 	for _, p := range gateway.Providers() {
 		var r tokenRow
-		err := tx.QueryRowContext(ctx, tables{p}.sql(selectTokens+" where token = ?"), hash).Scan(r.into()...)
+		err := tx.QueryRowContext(ctx, tables{p}.sql(selectClients+" where token = ?"), hash).Scan(r.into()...)
 		if errors.Is(err, sql.ErrNoRows) {
 			continue
 		}

@@ -18,8 +18,8 @@ type tokenRow struct {
 	requests                     int64
 }
 
-// selectTokens asks for the columns that into reads.
-const selectTokens = `select token, coalesce(name, ''), coalesce(preview, ''), coalesce(limits, ''),
+// selectClients asks for the columns that into reads.
+const selectClients = `select token, coalesce(name, ''), coalesce(preview, ''), coalesce(limits, ''),
 	created_at, expires_at, last_used, coalesce(request_count, 0) from {p}client_tokens`
 
 func (r *tokenRow) into() []any {
@@ -52,7 +52,7 @@ func (s *Store) Tokens(ctx context.Context) ([]gateway.Token, error) {
 	byHash := map[string]*gateway.Token{}
 	err := s.read(ctx, "load the tokens from the store", func(ctx context.Context, tx *sql.Tx) error {
 		for _, p := range gateway.Providers() {
-			rows, err := tx.QueryContext(ctx, tables{p}.sql(selectTokens))
+			rows, err := tx.QueryContext(ctx, tables{p}.sql(selectClients))
 			if err != nil {
 				return err
 			}
