@@ -27,14 +27,14 @@ const (
 // soon as it is loaded.
 func (a *App) serve() {
 	a.server = &http.Server{
-		Handler:           a.active.watch(http.HandlerFunc(a.dispatch)),
+		Handler:           newTimely(a.active.watch(http.HandlerFunc(a.dispatch))),
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          log.New(serverLog{a.log}, "", 0),
 	}
 	go func() {
-		if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := a.server.Serve(&patientListener{a.listener, writePatience}); !errors.Is(err, http.ErrServerClosed) {
 			a.failed <- err
 		}
 	}()
