@@ -153,8 +153,9 @@ func conformJobs(t *testing.T, open openStore) {
 	if n, err := s.InterruptJobs(t.Context()); n != 2 || err != nil {
 		t.Errorf("InterruptJobs = %d, %v; want 2", n, err)
 	}
-	running.State, running.FinishedAt = gateway.JobInterrupted, running.UpdatedAt
-	check.State, check.FinishedAt = gateway.JobInterrupted, check.UpdatedAt
+	const why = "the program ended before the job was done"
+	running.State, running.FinishedAt, running.Error = gateway.JobInterrupted, running.UpdatedAt, why
+	check.State, check.FinishedAt, check.Error = gateway.JobInterrupted, check.UpdatedAt, why
 	jobs, _ = list("", 0, 0)
 	wantEqual(t, "interrupted", jobs, []gateway.Job{running, check, failed})
 	if n, err := s.InterruptJobs(t.Context()); n != 0 || err != nil {

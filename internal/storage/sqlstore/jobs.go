@@ -55,6 +55,9 @@ func (r *jobRow) job() gateway.Job {
 		return j
 	}
 	j.Source, j.By, j.Total, j.Done, j.Counts, j.Categories, j.Error = t.Source, t.By, t.Total, t.Done, t.Counts, t.Categories, t.Error
+	if j.State == gateway.JobInterrupted && j.Error == "" { // see InterruptJobs, which changes columns only
+		j.Error = "the program ended before the job was done"
+	}
 	for _, b := range t.Bad {
 		j.Bad = append(j.Bad, gateway.BadKey(b))
 	}
