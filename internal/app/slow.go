@@ -28,7 +28,7 @@ const (
 
 // timely hands requests on whose bodies have to come in time.
 type timely struct {
-	next                 http.Handler
+	next                  http.Handler
 	patience, unread, odd time.Duration
 }
 

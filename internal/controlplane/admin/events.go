@@ -13,7 +13,7 @@ var eventsDoc = operation{
 	about: "Server-sent events: `figures` at once and every two seconds (states, in flight, breakers, the last five minutes), `requests` " +
 		"when the request log has new entries (`count` and the `newest` cursor), `jobs` while jobs run and when the last one has ended. " +
 		"The id of an event is the newest cursor of the request log; with `Last-Event-ID` what came since is told first. " +
-		"Streams end after 15 minutes, so that a session that is over does not look on; come back after `retry` milliseconds. " +
+		"Streams end after 15 minutes, and soon after the session whose cookie began them; come back after `retry` milliseconds. " +
 		"At most 100 at a time; then 503.",
 	group: "Requests", more: map[int]any{http.StatusOK: eventType},
 }
@@ -94,7 +94,10 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	v := viewer{hub: a.hub, out: newEventWriter(w), seen: first, missed: a.missed(ctx, r.Header.Get("Last-Event-ID"))}
+	v := viewer{
+		hub: a.hub, out: newEventWriter(w), seen: first, missed: a.missed(ctx, r.Header.Get("Last-Event-ID")),
+		may: func() error { return a.allowed(r) },
+	}
 	if r.Method == http.MethodHead {
 		return nil
 	}
@@ -115,8 +118,18 @@ func (a *API) missed(ctx context.Context, cursor string) int64 {
 	return int64(n)
 }
 
+// allowed makes sure that whoever began a long answer may still see it: the
+// admin token stays what it is as long as the program runs, a session may end.
+func (a *API) allowed(r *http.Request) error {
+	if bearerOf(r) != "" {
+		return nil
+	}
+	return a.inSession(r)
+}
+
 // viewer is one event stream. It belongs to its request.
 type viewer struct {
+	may    func() error // whoever looks may still do so
 	hub    *hub
 	out    *eventWriter
 	seen   picture
@@ -145,19 +158,28 @@ func (v *viewer) run(ctx context.Context) {
 		case <-v.hub.ended:
 			return
 		case <-tick.C:
-			v.show(ctx)
+			if !v.show(ctx) {
+				return
+			}
 		}
 	}
 }
 
-// show sends what is new.
-func (v *viewer) show(ctx context.Context) {
+// show sends what is new. Whenever there are new figures it asks whether they
+// may still be seen; false means that they may not.
+func (v *viewer) show(ctx context.Context) bool {
 	now, err := v.hub.look(ctx)
+	renewed := err == nil && now.takenAt != v.seen.takenAt
+	if renewed {
+		if err = v.may(); err != nil && gateway.AsError(err).Kind != gateway.KindInternal {
+			return false
+		}
+	}
 	if err != nil {
 		v.out.keepAlive() // it is tried again at the next tick
-		return
+		return true
 	}
-	if now.takenAt != v.seen.takenAt {
+	if renewed {
 		v.figures(&now)
 	}
 	if n := now.entries - v.seen.entries; n > 0 {
@@ -168,6 +190,7 @@ func (v *viewer) show(ctx context.Context) {
 	}
 	v.out.keepAlive()
 	v.seen = now
+	return true
 }
 
 func (v *viewer) figures(p *picture) { v.out.event("figures", p.newest, p.figures) }

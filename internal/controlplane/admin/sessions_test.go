@@ -1,6 +1,7 @@
 package admin_test
 
 import (
+	"bufio"
 	"net/http"
 	"strings"
 	"sync"
@@ -113,6 +114,36 @@ func TestLogoutTakesTheCookieAway(t *testing.T) {
 		if !strings.Contains(p.log.String(), did) {
 			t.Errorf("%s was not logged", did)
 		}
+	}
+}
+
+// Who logs out sees no more of the live figures, in whichever window.
+func TestLogoutEndsEventStreams(t *testing.T) {
+	p := start(t)
+	cookie, csrf := p.login(`{"token":"` + adminToken + `"}`)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.app.URL()+"/admin/events", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.AddCookie(cookie)
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	lines := bufio.NewScanner(res.Body)
+	figures := 0
+	for figures < 2 && lines.Scan() { // a session that goes on sees on
+		if lines.Text() == "event: figures" {
+			figures++
+		}
+	}
+	p.want("POST /admin/logout", "", 200, `{"success":true}`, with(cookie, "X-CSRF-Token", csrf)...)
+	late := time.AfterFunc(10*time.Second, func() { _ = res.Body.Close() })
+	for lines.Scan() {
+	}
+	if !late.Stop() || lines.Err() != nil || figures < 2 {
+		t.Errorf("the stream goes on; %d figures, %v", figures, lines.Err())
 	}
 }
 

@@ -89,11 +89,10 @@ func sameOrigin(r *http.Request, origin string) bool {
 // where both are there. A call with neither is no try at guessing.
 func (a *API) authenticate(next httpkit.Handler) httpkit.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		token = strings.TrimSpace(token)
+		token := bearerOf(r)
 		var err error
 		switch _, none := r.Cookie(cookieName); {
-		case strings.EqualFold(scheme, "Bearer") && token != "":
+		case token != "":
 			err = a.admit(r, token)
 		case none == nil:
 			err = a.inSession(r)
@@ -105,6 +104,15 @@ func (a *API) authenticate(next httpkit.Handler) httpkit.Handler {
 		}
 		return next(w, r)
 	}
+}
+
+// bearerOf is the token that a call sends, "" if there is none.
+func bearerOf(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
 }
 
 // admit lets the right admin token pass and slows down who guesses. Both sides
