@@ -22,7 +22,7 @@ type ended struct {
 // directory of the instance.
 func (i *Instance) Run(args ...string) ended {
 	i.tb.Helper()
-	return runIn(i.tb, i.Home, i.Env, program, args...)
+	return runIn(i.tb, i.Home, i.Env, i.Path, args...)
 }
 
 // Shell runs a script with sh, as if it had been pasted, with the settings and

@@ -21,6 +21,7 @@ type Instance struct {
 	tb   testing.TB
 	Home string // its working directory
 	Data string // its data directory
+	Path string // of the program
 	Args []string
 	Env  []string
 
@@ -39,7 +40,7 @@ type Instance struct {
 func newInstance(tb testing.TB, settings ...string) *Instance {
 	tb.Helper()
 	home := tb.TempDir()
-	i := &Instance{tb: tb, Home: home, Data: filepath.Join(home, "data"), Args: []string{"serve"}}
+	i := &Instance{tb: tb, Home: home, Data: filepath.Join(home, "data"), Path: program, Args: []string{"serve"}}
 	i.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + home,
 		"LISTEN_ADDR=127.0.0.1:0", "DATA_DIR=" + i.Data, "LOG_LEVEL=debug",
@@ -117,7 +118,7 @@ func (i *Instance) launch() {
 	i.tb.Helper()
 	i.Out.Reset()
 	i.Err.Reset()
-	i.cmd = exec.Command(program, i.Args...) //nolint:noctx // Stop and Kill end it
+	i.cmd = exec.Command(i.Path, i.Args...) //nolint:noctx // Stop and Kill end it
 	i.cmd.Dir, i.cmd.Env, i.cmd.Stdout, i.cmd.Stderr = i.Home, i.Env, &i.Out, &i.Err
 	if err := i.cmd.Start(); err != nil {
 		i.tb.Fatalf("start the program: %v", err)

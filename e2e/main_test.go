@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 )
@@ -32,16 +33,44 @@ func runAll(m *testing.M) (code int, err error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	program = filepath.Join(dir, "ollama-api-pool")
-	args := []string{"build", "-buildvcs=false", "-ldflags", "-X ollama-api-pool/internal/cli.version=" + builtVersion, "-o", program}
-	if raceDetector {
-		args = append(args, "-race")
-	}
-	if err := goCommand("..", append(args, "./cmd/ollama-api-pool")...); err != nil {
+	if err := buildProgram(program, raceDetector); err != nil {
 		return 0, err
 	}
+	quickDir = dir
 	ollama.begin(dir)
 	defer ollama.wait()
 	return m.Run(), nil
+}
+
+// quickProgram is the path of the program without the race detector, which makes
+// it many times slower: for tests in which it does the same thing a hundred
+// thousand times.
+func quickProgram(tb testing.TB) string {
+	tb.Helper()
+	if !raceDetector {
+		return program
+	}
+	path, err := buildQuick()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
+
+var (
+	quickDir   string
+	buildQuick = sync.OnceValues(func() (string, error) {
+		path := filepath.Join(quickDir, "ollama-api-pool-quick")
+		return path, buildProgram(path, false)
+	})
+)
+
+func buildProgram(path string, race bool) error {
+	args := []string{"build", "-buildvcs=false", "-ldflags", "-X ollama-api-pool/internal/cli.version=" + builtVersion, "-o", path}
+	if race {
+		args = append(args, "-race")
+	}
+	return goCommand("..", append(args, "./cmd/ollama-api-pool")...)
 }
 
 // builtVersion is what the program under test calls itself.
