@@ -40,7 +40,7 @@ func (a *API) exportKeys(w http.ResponseWriter, r *http.Request) error {
 	var f faults
 	get := r.URL.Query().Get
 	p, reveal := f.provider(r, ""), f.truth(r, "reveal")
-	filter := gateway.KeyFilter{Status: f.status("status", get("status")), Category: get("category"), Search: strings.TrimSpace(get("search"))}
+	filter := f.filter("", get("status"), get("category"), get("search"))
 	format, known := exportFormats[get("format")]
 	if !known {
 		f.add("format", "must be txt, csv or jsonl")
@@ -151,7 +151,7 @@ func tableRows(out *bufio.Writer, x *exporting) func(*gateway.Key) error {
 		}
 		v, c := newKeyAnswer(k, x.now, x.reveal), &k.Counts
 		if err = table.Write([]string{
-			string(v.ID), v.APIKey, noFormula(v.Username), string(v.Status), noFormula(v.Category), orEmpty(v.DisabledReason),
+			string(v.ID), noFormula(v.APIKey), noFormula(v.Username), string(v.Status), noFormula(v.Category), orEmpty(v.DisabledReason),
 			stamp(k.CreatedAt), stamp(k.ExpiresAt), stamp(k.State.FailedUntil), stamp(k.State.DisabledUntil), stamp(k.State.RestsUntil),
 			strconv.Itoa(v.ConsecutiveFailures), noFormula(k.State.LastError),
 			strconv.FormatInt(c.Total, 10), strconv.FormatInt(c.Success, 10), strconv.FormatInt(c.Failure, 10), stamp(c.LastUsed),

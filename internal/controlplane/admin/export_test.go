@@ -36,6 +36,7 @@ func TestExport(t *testing.T) {
 		t.Errorf("table: %v, %v", rows, err)
 	}
 	p.call("GET /admin/api-keys/export?provider=openrouter", "")
+	p.wantInvalid(export+"?search=%00", "", "search has a character that cannot be printed")
 	if strings.Contains(p.log.String(), "exported whole") {
 		t.Error("a masked export was logged as one that is not")
 	}
@@ -51,5 +52,17 @@ func TestExport(t *testing.T) {
 	there := other.send("GET", "/admin/api-keys/export?reveal=true", nil)
 	if there.body != text.body {
 		t.Errorf("exported again:\n%s\nwas\n%s", there.body, text.body)
+	}
+}
+
+// Whoever gave an operator a list of keys chose them, too.
+func TestExportedKeysAreNoFormulas(t *testing.T) {
+	p := start(t)
+	p.call("POST /admin/api-keys/import", `{"keys":["=HYPERLINK(fake)"]}`)
+	for _, query := range []string{"", "&reveal=true"} {
+		rows, err := csv.NewReader(strings.NewReader(p.send("GET", "/admin/api-keys/export?format=csv"+query, nil).body)).ReadAll()
+		if err != nil || len(rows) != 2 || !strings.HasPrefix(rows[1][1], "'=HYPER") {
+			t.Errorf("%v, %v", rows, err)
+		}
 	}
 }

@@ -20,6 +20,7 @@ const (
 
 	maxName     = 100 // characters
 	maxUsername = 320 // characters; the longest e-mail address
+	maxSearch   = 600 // characters; more than the longest key has
 	maxSeconds  = 100 * 365 * 24 * 60 * 60
 )
 
@@ -75,6 +76,17 @@ func (f *faults) text(field, s string, limit int) string {
 		f.add(field, "has a character that cannot be printed")
 	}
 	return s
+}
+
+// filter reads which keys are chosen. A text that nobody can have typed is
+// refused: what a store makes of it is not to be relied on where keys are
+// deleted.
+func (f *faults) filter(inside, status, category, search string) gateway.KeyFilter {
+	return gateway.KeyFilter{
+		Status:   f.status(inside+"status", status),
+		Category: f.text(inside+"category", category, maxSearch),
+		Search:   f.text(inside+"search", search, maxSearch),
+	}
 }
 
 // newKey reads a key that is to be added. A whole import line is understood

@@ -30,7 +30,7 @@ type filterChoice struct {
 // read checks a filter. One that says nothing is refused: it may be a slip, and
 // would choose every key.
 func (in *filterChoice) read(f *faults) gateway.KeyFilter {
-	out := gateway.KeyFilter{Status: f.status("filter.status", in.Status), Category: in.Category, Search: strings.TrimSpace(in.Search)}
+	out := f.filter("filter.", in.Status, in.Category, in.Search)
 	if in.Status == "" && out.Category == "" && out.Search == "" {
 		f.add("filter", `says nothing: {"status":"all"} chooses every key`)
 	}

@@ -59,6 +59,15 @@ func TestFilters(t *testing.T) {
 			`unknown provider "acme": use "ollama" or "openrouter"; filter.status must be all, active, resting, failed, disabled or expired; expect goes with filter and must not be negative`)
 		p.wantInvalid(call, `{"filter":{"status":"all"},"apiKeys":["x"]}`, "filter and keys by name are both there: send one of them")
 		p.wantInvalid(call, `{"apiKeys":["x"],"expect":1}`, "expect goes with filter and must not be negative")
+		// What a store would take for nothing at all does not choose every key.
+		p.wantInvalid(call, `{"filter":{"search":"\u0000"}}`, "filter.search has a character that cannot be printed")
+		p.wantInvalid(call, `{"filter":{"category":"\u0000","search":"`+strings.Repeat("x", 601)+`"}}`,
+			"filter.category has a character that cannot be printed; filter.search must not be longer than 600 characters")
+		// A query that cannot be read may have said that nothing is to be changed.
+		for _, query := range []string{"?dryRun=true;x=1", "?dryRun=%7", "?provider=openrouter;&dryRun=true"} {
+			p.wantInvalid(call+query, `{"filter":{"status":"all"}}`,
+				"the query of the address is not well formed: parts are joined with &, and odd characters escaped with %")
+		}
 		p.wantInvalid(call+"?dryRun=perhaps", `{"filter":{"status":"all"}}`, "dryRun must be true or false")
 		p.wantError(call, `{"filter":{"status":"all"},"expect":2}`, 409, "invalid_request_error", "conflict",
 			"the filter chooses 3 keys by now, not 2; nothing was changed")

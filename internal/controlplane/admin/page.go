@@ -63,12 +63,13 @@ func readListing(r *http.Request) (listing, error) {
 	get := r.URL.Query().Get
 	l := listing{
 		provider: f.provider(r, ""),
-		query:    gateway.KeyQuery{Category: get("category"), Search: strings.TrimSpace(get("search")), Sort: get("sort")},
+		query:    gateway.KeyQuery{Sort: get("sort")},
 		page:     f.count(r, "page", 1, math.MaxInt32),
 		size:     min(f.count(r, "pageSize", defaultPageSize, math.MaxInt32), maxPageSize),
 		reveal:   f.truth(r, "reveal"),
 	}
-	l.query.Status = f.status("status", get("status"))
+	chosen := f.filter("", get("status"), get("category"), get("search"))
+	l.query.Status, l.query.Category, l.query.Search = chosen.Status, chosen.Category, chosen.Search
 	if by := strings.TrimPrefix(l.query.Sort, "-"); l.query.Sort != "" && !slices.Contains(sortable, by) {
 		f.add("sort", "must be one of %s, with - in front for descending", strings.Join(sortable, ", "))
 	}

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 
 	"ollama-api-pool/internal/gateway"
@@ -139,7 +140,12 @@ func (e *endpoint) add(method string, h httpkit.Handler) {
 	}
 }
 
+// serve answers a request. A query of which net/url would pass over a part is
+// refused: that part may have said that nothing is to be changed.
 func (e *endpoint) serve(w http.ResponseWriter, r *http.Request) error {
+	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+		return gateway.Errorf(gateway.KindInvalid, "the query of the address is not well formed: parts are joined with &, and odd characters escaped with %%")
+	}
 	if h := e.methods[r.Method]; h != nil {
 		return h(w, r)
 	}

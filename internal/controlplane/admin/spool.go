@@ -36,6 +36,25 @@ type spool struct {
 	out    io.Writer           // encrypts into the file
 }
 
+// spoolPattern is how the files are named.
+const spoolPattern = "import-*.tmp"
+
+// RemoveSpools removes what a program that was killed may have left of large
+// imports in a directory. Nobody can read it any more. It is called before the
+// first import.
+func RemoveSpools(dir string) error {
+	left, err := filepath.Glob(filepath.Join(dir, spoolPattern))
+	if err != nil { // the directory's own name is no pattern
+		return nil //nolint:nilerr // then nothing is looked for
+	}
+	for _, path := range left {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove what is left of a large import: %w", err)
+		}
+	}
+	return nil
+}
+
 func newSpool(dir string) *spool { return &spool{dir: dir, limit: spoolMemory} }
 
 // add appends an entry.
@@ -72,7 +91,7 @@ func (s *spool) open() (err error) {
 	if s.block, err = aes.NewCipher(key[:]); err != nil {
 		return err
 	}
-	if s.file, err = os.CreateTemp(s.dir, "import-*.tmp"); err != nil {
+	if s.file, err = os.CreateTemp(s.dir, spoolPattern); err != nil {
 		return err
 	}
 	// Where an open file can lose its name it does, and leaves nothing behind
