@@ -41,6 +41,7 @@ type plane struct {
 	models   *cache.Models
 	answers  *cache.Answers
 	addr     string
+	seen     func(*gateway.Exchange) // gets every request that has ended; may be nil
 
 	mu      sync.Mutex // guards what follows
 	records []gateway.Record
@@ -111,6 +112,9 @@ func (p *plane) note(x *gateway.Exchange) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.records = append(p.records, x.Record)
+	if p.seen != nil {
+		p.seen(x)
+	}
 }
 
 // taken returns the records of n requests that have ended, and forgets them.

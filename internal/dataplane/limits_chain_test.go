@@ -161,3 +161,26 @@ func TestModelsOfALimitedToken(t *testing.T) {
 	equal(t, "no JSON", p.post(chatPath, `{"model":"gpt-oss:20b"`).Status, 400)
 	equal(t, "calls", len(p.up.Calls()), 4)
 }
+
+// A token that a client put into the wrong place is neither kept nor shown.
+func TestTokensInTheWrongPlace(t *testing.T) {
+	p := newPlane(t)
+	p.up.Always(testkit.JSON(200, done))
+	agents := make(chan string, 3)
+	p.seen = func(x *gateway.Exchange) { agents <- x.Agent }
+	body := `{"model":"gpt-` + token + `","messages":[]}`
+	p.post(chatPath, body, "User-Agent", "agent/1 "+token)
+	p.limit(token, gateway.Limits{Models: []string{"llama*"}})
+	if got := p.post(chatPath, body, "User-Agent", token); got.Status != 403 || strings.Contains(string(got.Body), token) {
+		t.Errorf("%d %s", got.Status, got.Body)
+	}
+	for _, rec := range p.taken(2) {
+		if rec.Model != "gpt-***" || strings.Contains(rec.Error, token) {
+			t.Errorf("%+v", rec)
+		}
+		if agent := <-agents; agent != "agent/1 ***" && agent != "***" {
+			t.Errorf("agent %q", agent)
+		}
+	}
+	equal(t, "sent", string(p.up.Calls()[0].Body), body) // what goes upstream is not changed
+}

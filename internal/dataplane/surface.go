@@ -33,7 +33,7 @@ func (s *Surface) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	x := &gateway.Exchange{ClientIP: s.Clients.IP(r)}
 	if agent := r.Header["User-Agent"]; len(agent) > 0 {
-		x.Agent = agent[0]
+		x.Agent = gateway.StrikeTokens(agent[0])
 	}
 	x.Record.StartedAt = s.Now()
 	x.Path, x.PathToken, x.Route, x.Refusal = s.Routes.Resolve(r.Method, r.URL.EscapedPath())

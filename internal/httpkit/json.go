@@ -26,8 +26,13 @@ const (
 	AllowEmpty                       // no body leaves dst as it is
 )
 
-// maxNameShown is how many bytes of a client's own words an error repeats.
-const maxNameShown = 64
+// How many bytes of a client's own words an error repeats. Of the name of a
+// field that is not known no more than such names have: a key that stands in
+// its place is not shown whole.
+const (
+	maxNameShown  = 64
+	maxFieldShown = 24
+)
 
 // DecodeJSON reads the body, of at most limit bytes, as exactly one JSON value
 // other than null into dst. A field that dst does not have is an error unless
@@ -123,7 +128,7 @@ func decodeError(err error) error {
 		if uerr != nil {
 			name = quoted
 		}
-		return gateway.Errorf(gateway.KindInvalid, "unknown field %q", gateway.Clip(name, maxNameShown))
+		return gateway.Errorf(gateway.KindInvalid, "unknown field %q", gateway.Clip(name, maxFieldShown))
 	}
 	return &gateway.Error{Kind: gateway.KindInvalid, Message: "the body could not be read", Cause: err}
 }

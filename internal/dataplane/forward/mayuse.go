@@ -24,7 +24,7 @@ func mayUse(x *gateway.Exchange, body []byte) error {
 	}
 	for _, name := range names {
 		if name == "" || !x.Principal.Limits.AllowsModel(name) {
-			return gateway.Errorf(gateway.KindForbidden, "this token may not use model %q (models)", gateway.Clip(name, maxModelName))
+			return gateway.Errorf(gateway.KindForbidden, "this token may not use model %q (models)", gateway.Clip(gateway.StrikeTokens(name), maxModelName))
 		}
 	}
 	return nil

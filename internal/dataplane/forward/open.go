@@ -48,7 +48,7 @@ func (f *Forwarder) read(w http.ResponseWriter, r *http.Request, x *gateway.Exch
 		return nil, err
 	}
 	x.Record.Counted = x.Principal != nil
-	x.Record.Model, x.Record.Sent = modelName(body.data), int64(len(body.data))
+	x.Record.Model, x.Record.Sent = gateway.StrikeTokens(modelName(body.data)), int64(len(body.data))
 	if err := mayUse(x, body.data); err != nil {
 		body.release()
 		return nil, err

@@ -58,8 +58,9 @@ func (l *Ledger) Add(x *gateway.Exchange) {
 		return
 	}
 	total, byModel := l.total.weight(), int64(0)
-	// What was not found is no model, and must not fill the tables with names.
-	if r.Model != "" && r.Status != http.StatusNotFound {
+	// What was not found, or what a token may not use, is no model that anybody
+	// used, and must not fill the tables with names.
+	if r.Model != "" && r.Status != http.StatusNotFound && (r.Status != http.StatusForbidden || len(r.Attempts) > 0) {
 		byModel = l.models.weight()
 	}
 	if !l.total.on() && byModel == 0 {

@@ -122,12 +122,17 @@ func TestDrainedDeltasAreTheCallers(t *testing.T) {
 
 func TestLedgerNamesNoModelThatIsNotFound(t *testing.T) {
 	l := NewLedger(whole())
-	x := done("invented", "t1")
-	x.Record.Status = 404
-	l.Add(x)
-	d := l.Drain()
-	if len(d) != 1 || d[0].Global.Requests != 1 || d[0].Global.Failure != 1 || len(d[0].Models) != 0 {
-		t.Errorf("counted %+v", d)
+	for _, status := range []int{404, 403} { // not found upstream; not allowed to the token here
+		x := done("invented", "t1")
+		x.Record.Status = status
+		if status == 403 {
+			x.Record.Attempts = nil
+		}
+		l.Add(x)
+		d := l.Drain()
+		if len(d) != 1 || d[0].Global.Requests != 1 || d[0].Global.Failure != 1 || len(d[0].Models) != 0 {
+			t.Errorf("%d: counted %+v", status, d)
+		}
 	}
 }
 
