@@ -13,6 +13,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"ollama-api-pool/internal/controlplane/admin"
 	"ollama-api-pool/internal/gateway"
 )
 
@@ -65,6 +66,10 @@ func TakeDataDir(dir string) (*Lock, error) {
 		return nil, fmt.Errorf("data directory %s: %w", dir, plainCause(err))
 	}
 	if _, err := finishRestore(dir); err != nil { // of one that was killed, too
+		_ = file.Unlock()
+		return nil, fmt.Errorf("data directory %s: %w", dir, err)
+	}
+	if err := admin.RemoveSpools(dir); err != nil { // likewise
 		_ = file.Unlock()
 		return nil, fmt.Errorf("data directory %s: %w", dir, err)
 	}

@@ -71,7 +71,7 @@ var ollamaAddresses = []outside{
 	{"POST", "/api/show", "Details of a model, as in Ollama's API", gateway.DialectOllama, forClients, `{"model":"gpt-oss:120b"}`, `{"details":{"family":"gptoss"},"capabilities":["completion","tools"]}`, 0, ""},
 	{"POST", "/api/web_search", "Search the web, as in Ollama's API", gateway.DialectOllama, forClients, `{"query":"what is a token bucket"}`, `{"results":[{"title":"Token bucket","url":"https://example.com","content":"…"}]}`, 0, ""},
 	{"POST", "/api/web_fetch", "Fetch a page, as in Ollama's API", gateway.DialectOllama, forClients, `{"url":"https://example.com"}`, `{"title":"Example","content":"…","links":[]}`, 0, ""},
-	{"GET", "/api/tags", "List models, as in Ollama's API", gateway.DialectOllama, forListing, "", `{"models":[{"name":"gpt-oss:120b","model":"gpt-oss:120b"}]}`, 0, ""},
+	{"GET", "/api/tags", "List models, as in Ollama's API", gateway.DialectOllama, forClients, "", `{"models":[{"name":"gpt-oss:120b","model":"gpt-oss:120b"}]}`, 0, ""},
 	{"GET", "/api/version", "Version, as Ollama's clients ask for it", gateway.DialectOllama, forClients, "", `{"version":"0.12.0"}`, 0, ""},
 	{"GET", "/api/ps", "Running models, as Ollama's clients ask for them", gateway.DialectOllama, forClients, "", `{"models":[]}`, 0, ""},
 	{"POST", "/api/pull", "Not allowed here: pull a model", gateway.DialectOllama, forClients, `{"model":"gpt-oss:120b"}`, refusal, http.StatusForbidden, ""},

@@ -10,8 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"os"
+	"path/filepath"
 	"time"
 
 	"ollama-api-pool/internal/controlplane/importer"
@@ -43,12 +45,15 @@ const spoolPattern = "import-*.tmp"
 // imports in a directory. Nobody can read it any more. It is called before the
 // first import.
 func RemoveSpools(dir string) error {
-	left, err := filepath.Glob(filepath.Join(dir, spoolPattern))
-	if err != nil { // the directory's own name is no pattern
-		return nil //nolint:nilerr // then nothing is looked for
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("look for what is left of large imports: %w", err)
 	}
-	for _, path := range left {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, e := range entries {
+		if mine, _ := filepath.Match(spoolPattern, e.Name()); !mine || !e.Type().IsRegular() {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove what is left of a large import: %w", err)
 		}
 	}

@@ -118,3 +118,29 @@ func TestSpoolWhoseFileIsDamaged(t *testing.T) {
 		}
 	}
 }
+
+func TestRemoveSpools(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"import-1.tmp", "import-23.tmp", "important.tmp", "import-1.tmp.txt", "pool.db"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "import-dir.tmp"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := RemoveSpools(dir); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if want := []string{"import-1.tmp.txt", "import-dir.tmp", "important.tmp", "pool.db"}; err != nil || !slices.Equal(left, want) {
+		t.Errorf("left are %v, want %v; %v", left, want, err)
+	}
+	if err := RemoveSpools(filepath.Join(dir, "none")); err == nil {
+		t.Error("a directory that is not there is no error")
+	}
+}
