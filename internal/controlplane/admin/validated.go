@@ -185,8 +185,8 @@ const maxBeforeList = 4 << 10
 // listIn tells whether the first list or text of a JSON object is keys,
 // accounts or something else, without taking anything of it.
 func listIn(body *bufio.Reader) string {
-	for n := 1; n <= maxBeforeList; n = max(n+1, body.Buffered()) {
-		head, err := body.Peek(min(n, maxBeforeList))
+	for n := 1; ; n = min(max(n+1, body.Buffered()), maxBeforeList) {
+		head, err := body.Peek(n)
 		var name string
 		certain := false
 		if len(head) >= len(byteOrderMark) || !bytes.HasPrefix([]byte(byteOrderMark), head) {
@@ -196,7 +196,6 @@ func listIn(body *bufio.Reader) string {
 			return name
 		}
 	}
-	return ""
 }
 
 // firstMember reads the beginning of a JSON object up to the first member of

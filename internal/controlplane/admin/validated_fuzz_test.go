@@ -19,6 +19,7 @@ func TestListIn(t *testing.T) {
 		`{"keys":[]}`: "keys", ` {"provider":"x","keys":["`: "keys", `{"accounts":`: "accounts", `{"content":"`: "content",
 		"\ufeff{\"keys\":[": "keys", `{"a":{"keys":1},"content":"x"}`: "content", `{}`: "", ``: "", `[`: "", `x`: "", `{"a":x,"keys":[]}`: "",
 		`{"a":"` + strings.Repeat("x", maxBeforeList) + `","keys":[]}`: "",
+		`{"keys":["` + strings.Repeat("x", 2*maxBeforeList) + `"]}`:    "keys",
 	} {
 		for name, r := range map[string]io.Reader{"whole": strings.NewReader(body), "bytewise": iotest.OneByteReader(strings.NewReader(body))} {
 			in := bufio.NewReaderSize(r, 64<<10)
