@@ -62,6 +62,9 @@ func DecodeJSON(w http.ResponseWriter, r *http.Request, limit int64, dst any, op
 		dec.DisallowUnknownFields()
 	}
 	if err := dec.Decode(dst); err != nil {
+		if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			e.Field = asSent(e.Field, reflect.TypeOf(dst))
+		}
 		return decodeError(err)
 	}
 	if first == 'n' {
@@ -131,6 +134,36 @@ func decodeError(err error) error {
 		return gateway.Errorf(gateway.KindInvalid, "unknown field %q", gateway.Clip(name, maxFieldShown))
 	}
 	return &gateway.Error{Kind: gateway.KindInvalid, Message: "the body could not be read", Cause: err}
+}
+
+// asSent is the path of a field as its sender wrote it: encoding/json names the
+// structs in between that are embedded, too.
+func asSent(path string, t reflect.Type) string {
+	var sent []string
+	for name := range strings.SplitSeq(path, ".") {
+		for t != nil && (t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Map) {
+			t = t.Elem()
+		}
+		if t != nil && t.Kind() == reflect.Struct {
+			if f, found := t.FieldByName(name); found && f.Anonymous {
+				t = f.Type
+				continue
+			}
+			t = typeOf(t, name)
+		}
+		sent = append(sent, name)
+	}
+	return strings.Join(sent, ".")
+}
+
+// typeOf is the type of the field with a JSON name, nil where there is none.
+func typeOf(t reflect.Type, name string) reflect.Type {
+	for f := range t.Fields() {
+		if tag, _, _ := strings.Cut(f.Tag.Get("json"), ","); tag == name {
+			return f.Type
+		}
+	}
+	return nil
 }
 
 func wrongType(e *json.UnmarshalTypeError) error {

@@ -25,6 +25,18 @@ type order struct {
 		Level int `json:"level"`
 	} `json:"deep"`
 	Picky picky `json:"picky"`
+	outer
+}
+
+type outer struct {
+	Side int `json:"side"`
+	*Inner
+}
+
+type Inner struct {
+	Depth []struct {
+		Side int `json:"side"`
+	} `json:"depth"`
 }
 
 type picky string
@@ -75,6 +87,8 @@ func TestDecodeJSON(t *testing.T) {
 		{"list wanted", `{"keys":"x"}`, `field "keys" must be an array, not string`},
 		{"string in list wanted", `{"keys":[1]}`, `field "keys" must be a string, not number`},
 		{"deep", `{"deep":{"level":{}}}`, `field "deep.level" must be a whole number, not object`},
+		{"embedded", `{"side":"x"}`, `field "side" must be a whole number, not string`},
+		{"embedded twice", `{"depth":[{"side":"x"}]}`, `field "depth.side" must be a whole number, not string`},
 		{"object wanted", `[]`, `the body must be an object, not array`},
 		{"own words", `{"picky":"odd"}`, `picky must not be odd`},
 		{"foreign words", `{"picky":"even"}`, `the body could not be read`},

@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"bytes"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -25,6 +27,16 @@ type filterChoice struct {
 	Status   string `json:"status,omitempty" enum:"all,active,resting,failed,disabled,expired" description:"all alone chooses every key."`
 	Category string `json:"category,omitempty"`
 	Search   string `json:"search,omitempty"`
+}
+
+// UnmarshalJSON reads a filter. A field that it does not have is an error also
+// where a body may have others: without it the filter would choose more keys
+// than were meant.
+func (in *filterChoice) UnmarshalJSON(b []byte) error {
+	type fields filterChoice
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	return dec.Decode((*fields)(in))
 }
 
 // read checks a filter. One that says nothing is refused: it may be a slip, and

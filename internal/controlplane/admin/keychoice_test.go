@@ -73,6 +73,13 @@ func TestFilters(t *testing.T) {
 			"the filter chooses 3 keys by now, not 2; nothing was changed")
 	}
 	p.wantInvalid(clearing, `{"apiKey":"x","fitler":{}}`, `unknown field "fitler"`)
+	for _, call := range []string{enable, "POST /admin/keys/disable", remove} { // they pass over other fields
+		p.wantInvalid(call, `{"filter":{"status":"active","serach":"anna"}}`, `unknown field "serach"`)
+		p.wantInvalid(call, `{"filter":"active"}`, `field "filter" must be an object, not string`)
+		p.wantInvalid(call, `{"filter":{"status":5}}`, `field "filter.status" must be a string, not number`)
+		p.wantInvalid(call+"?dry_run=true", `{"filter":{"status":"all"}}`, `"dry_run" in the query is not known: write dryRun; nothing was changed`)
+		p.wantInvalid(call+"?Provider=openrouter", `{"filter":{"status":"all"}}`, `"Provider" in the query is not known: write provider; nothing was changed`)
+	}
 	statuses("[active[anna] resting[boris] failed[] disabled[carl]]")
 
 	// What would happen.
@@ -95,7 +102,7 @@ func TestFilters(t *testing.T) {
 	p.want(clearing, `{"apiKeys":["`+id(borisKey)+`","`+annaKey+`","fake-nobody-0123456789"]}`, 200,
 		`{"success":true,"message":"Rest ended of 1 of 3 keys","changed":1,"failed":1,"total":3}`)
 	statuses("[active[anna boris] resting[] failed[] disabled[carl]]")
-	p.want("POST /admin/keys/disable", `{"filter":{"search":"an"},"expect":1,"duration":0,"note":"from a script"}`, 200,
+	p.want("POST /admin/keys/disable?_=1&dry=1", `{"filter":{"search":"an"},"expect":1,"duration":0,"note":"from a script"}`, 200,
 		`{"success":true,"message":"1 of 1 keys disabled","changed":1,"failed":0,"total":1}`)
 	statuses("[active[boris] resting[] failed[] disabled[anna carl]]")
 	p.want(enable, `{"filter":{"status":"DISABLED"},"expect":2}`, 200, `{"success":true,"message":"2 of 2 keys enabled","changed":2,"failed":0,"total":2}`)

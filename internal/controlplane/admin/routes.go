@@ -102,7 +102,11 @@ func (a *API) mount(routes []route) {
 			ends[path] = e
 			order = append(order, path)
 		}
-		e.add(method, httpkit.Chain(r.handler, r.chain...))
+		h := r.handler
+		if changes(method) {
+			h = spelled(r.doc.query, h)
+		}
+		e.add(method, httpkit.Chain(h, r.chain...))
 	}
 	a.mux = http.NewServeMux()
 	for _, path := range order {
