@@ -43,7 +43,7 @@ func TestFigures(t *testing.T) {
 			o.Figures.Duration == nil || len(o.TopModels) != 1 || o.States.Total != 20 || len(o.Providers) != 1 {
 			t.Errorf("%+v", o)
 		}
-		wantAll(t, ok("stats", "--provider", "openrouter"), "Openrouter, the last 24h", "requests    0: 0 good", "took        half within -, 95% within -")
+		wantAll(t, ok("stats", "--provider", "openrouter"), "Openrouter, the last 24h", "requests    none\n\n  openrouter  empty")
 
 		all := fromJSON[requestPage](t, ok("requests", "--json"))
 		if len(all.Requests) != 31 || all.Log.Mode != "all" || all.Log.Entries != 31 {
@@ -67,8 +67,8 @@ func TestFigures(t *testing.T) {
 		if got := fromJSON[requestPage](t, ok("requests", "--limit", "7", "--json")); len(got.Requests) != 7 || got.Requests[6].ID != all.Requests[6].ID {
 			t.Errorf("%+v", got)
 		}
-		wantText(t, "none", ok("requests", "--status", "500"), "There is no such request in the log, which holds 31 (REQUEST_LOG=all).\n")
-		wantText(t, "none of another", ok("requests", "--provider", "openrouter"), "There is no such request in the log, which holds 31 (REQUEST_LOG=all).\n")
+		wantText(t, "none", ok("requests", "--status", "500"), "No request matches; the log holds 31 (REQUEST_LOG=all).\n")
+		wantText(t, "none of another", ok("requests", "--provider", "openrouter"), "No request matches; the log holds 31 (REQUEST_LOG=all).\n")
 
 		shown := ok("requests", "show", retried.Requests[0].ID)
 		wantAll(t, shown, "Request "+retried.Requests[0].ID+"\n", "  address     /v1/chat/completions\n", "  model       gpt-oss:20b\n", " app\n", "  status      200\n",
@@ -136,7 +136,9 @@ func TestFiguresUsage(t *testing.T) {
 	} {
 		p.fails(t, exitUsage, c[1], "", strings.Fields(c[0])...)
 	}
-	wantText(t, "no job", p.ok(t, "", "jobs", "list").out, "There is no such job.\n")
+	wantText(t, "no job", p.ok(t, "", "jobs", "list").out, "There is no job yet: checks and imports are listed here.\n")
+	wantText(t, "no check", p.ok(t, "", "jobs", "list", "--kind", "check").out, "There is no such job.\n")
+	wantText(t, "no request", p.ok(t, "", "requests").out, "The request log is empty: it takes requests that failed or needed several attempts (REQUEST_LOG=failures).\n")
 }
 
 func TestTook(t *testing.T) {

@@ -102,6 +102,8 @@ func (p *program) listJobs(ctx context.Context, o *jobsList) error {
 		return err
 	case o.json:
 		return p.printJSON(page)
+	case len(page.Jobs) == 0 && page.Total == 0 && kind == "":
+		return p.say("There is no job yet: checks and imports are listed here.\n")
 	case len(page.Jobs) == 0:
 		return p.say("There is no such job.\n")
 	}

@@ -179,7 +179,7 @@ func (p *program) listRequests(cmd *cobra.Command, o *requestsList) error {
 		page.Requests = append([]requestRow{}, page.Requests...)
 		return p.printJSON(page)
 	case len(page.Requests) == 0:
-		return p.say("There is no such request in the log, which holds %d (REQUEST_LOG=%s).\n", page.Log.Entries, cell(page.Log.Mode, widestName))
+		return p.say("%s", page.none())
 	}
 	now := time.Now()
 	rows := make([][]string, 0, len(page.Requests))
@@ -187,6 +187,19 @@ func (p *program) listRequests(cmd *cobra.Command, o *requestsList) error {
 		rows = append(rows, page.Requests[i].cells(now))
 	}
 	return p.table([]string{"WHEN", "ID", "MODEL", "TOKEN", "STATUS", "ATTEMPTS", "TOOK", "WHY"}, rows)
+}
+
+// none says why a list is empty.
+func (page *requestPage) none() string {
+	switch {
+	case page.Log.Entries > 0:
+		return fmt.Sprintf("No request matches; the log holds %d (REQUEST_LOG=%s).\n", page.Log.Entries, cell(page.Log.Mode, widestName))
+	case page.Log.Mode == "off":
+		return "The request log is empty, and REQUEST_LOG=off keeps it so.\n"
+	case page.Log.Mode == "failures":
+		return "The request log is empty: it takes requests that failed or needed several attempts (REQUEST_LOG=failures).\n"
+	}
+	return "The request log is empty.\n"
 }
 
 func (r *requestRow) cells(now time.Time) []string {

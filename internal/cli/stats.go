@@ -180,14 +180,7 @@ func (o *overview) text(now time.Time) string {
 	}
 	f := &o.Figures
 	fmt.Fprintf(&b, "%s, the last %s\n\n", sentence(o.Provider), o.Range.Name)
-	line("requests", "%d: %d good, %d failed (%s%% good)", f.Requests, f.Success, f.Failure, f.SuccessRate)
-	line("attempts", "%d", f.Attempts)
-	line("tokens", "%d in, %d out", f.TokensIn, f.TokensOut)
-	if f.Cost > 0 {
-		line("cost", "%.4f", f.Cost)
-	}
-	line("took", "half within %s, 95%% within %s", f.Duration.half(), f.Duration.most())
-	line("first byte", "half within %s, 95%% within %s", f.FirstByte.half(), f.FirstByte.most())
+	f.tell(line)
 	if o.InFlight.Peak > 0 {
 		line("in flight", "%d now, %d at most", o.InFlight.Now, o.InFlight.Peak)
 	}
@@ -197,6 +190,26 @@ func (o *overview) text(now time.Time) string {
 		line(string(s.Provider), "%s", s.words(now))
 	}
 	return b.String()
+}
+
+// tell says what requests came to, one line for each kind of figure.
+func (f *figures) tell(line func(name, format string, args ...any)) {
+	if f.Requests == 0 {
+		line("requests", "none")
+		return
+	}
+	brokenOff := ""
+	if n := f.Requests - f.Success - f.Failure; n > 0 {
+		brokenOff = fmt.Sprintf(", %d broken off by clients", n)
+	}
+	line("requests", "%d: %d good, %d failed%s (%s%% good)", f.Requests, f.Success, f.Failure, brokenOff, f.SuccessRate)
+	line("attempts", "%d", f.Attempts)
+	line("tokens", "%d in, %d out", f.TokensIn, f.TokensOut)
+	if f.Cost > 0 {
+		line("cost", "%.4f", f.Cost)
+	}
+	line("took", "half within %s, 95%% within %s", f.Duration.half(), f.Duration.most())
+	line("first byte", "half within %s, 95%% within %s", f.FirstByte.half(), f.FirstByte.most())
 }
 
 // words say how a provider stands.

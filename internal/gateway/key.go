@@ -153,7 +153,10 @@ func CheckKey(s string) string {
 		return "key is longer than 512 characters"
 	}
 	for i := range len(s) {
-		if s[i] <= ' ' || s[i] > '~' {
+		if s[i] == ' ' || s[i] == '\t' {
+			return "key has a blank inside"
+		}
+		if s[i] < ' ' || s[i] > '~' {
 			return "key has a character that is not printable ASCII"
 		}
 	}

@@ -134,6 +134,9 @@ func sourceOf(r *http.Request, file string, lines int) string {
 		return c
 	}, name))
 	if name == "" || name == "/" || strings.Contains(name, "----") {
+		if lines == 1 {
+			return "pasted, 1 line"
+		}
 		return fmt.Sprintf("pasted, %d lines", lines)
 	}
 	return gateway.Clip(name, maxSource)

@@ -66,13 +66,13 @@ func TestSourceOfAnImport(t *testing.T) {
 	}{
 		{body, kind, "", "accounts november.txt"},
 		{body, kind, "other.txt", "accounts november.txt"},
-		{evil, evilKind, "", "pasted, 1 lines"},
-		{annaKey, "text/plain", "", "pasted, 1 lines"},
+		{evil, evilKind, "", "pasted, 1 line"},
+		{annaKey, "text/plain", "", "pasted, 1 line"},
 		{annaKey, "text/plain", `C:\Users\anna\keys.txt`, "keys.txt"},
 		{annaKey, "text/plain", "/home/anna/keys.txt", "keys.txt"},
 		{annaKey, "text/plain", "%E5%AF%86%E9%92%A5%0A.txt", "密钥.txt"},
-		{annaKey, "text/plain", "anna----" + annaKey, "pasted, 1 lines"},
-		{annaKey, "text/plain", "///", "pasted, 1 lines"},
+		{annaKey, "text/plain", "anna----" + annaKey, "pasted, 1 line"},
+		{annaKey, "text/plain", "///", "pasted, 1 line"},
 		{annaKey, "text/plain", strings.Repeat("x", 300), strings.Repeat("x", 100) + "…"},
 	} {
 		p.call("POST /admin/api-keys/import-from-txt", c.body, "Content-Type", c.kind, "X-Import-Source", c.source)

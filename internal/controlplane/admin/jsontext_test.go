@@ -42,7 +42,7 @@ func TestJSONText(t *testing.T) {
 		`{"provider":null,"content":"a\u0062\/\"\\c-key-1"}`:                                                   `[1  ab/"\c-key-1] []`,
 		`{"content":"\ud83d\ude00----fake-key-1"}`:                                                             "[1 😀 fake-key-1] []",
 		`{"content":"\ud83dx----fake-key-1\n\ud83d\u0041----fake-key-2"}`:                                      "[1 bad: user name has a character that cannot be printed 2 bad: user name has a character that cannot be printed] []",
-		`{"content":"fake\tkey"}`:                                                                              "[1 bad: key has a character that is not printable ASCII] []",
+		`{"content":"fake\tkey"}`:                                                                              "[1 bad: key has a blank inside] []",
 		`{"a":[],"b":{},"c":[{"d":[1,-2.5e+3,true]},null,"e"],"content":"fake-key-1","f":{"g":"h","i":false}}`: "[1  fake-key-1] []",
 		`{"note":"` + strings.Repeat("x", 300) + `","content":"fake-key-1"}`:                                   "[1  fake-key-1] [note=" + strings.Repeat("x", 257) + "]",
 		`{"content":""}`: "[] []",

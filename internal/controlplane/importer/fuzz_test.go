@@ -16,7 +16,7 @@ import (
 var reasons = []string{
 	reasonNoKey, reasonNotUTF8, reasonControl, reasonThreeFields, reasonUnsure, reasonOnlyAid, reasonManyFields, reasonJSON, reasonQuotes,
 	reasonWebAddress, reasonEmail, reasonUserLong, reasonUserText, reasonUserMore, reasonNotText, reasonKeyNotText, reasonUserNotText,
-	gateway.CheckKey("x"), gateway.CheckKey("eight ch"), gateway.CheckKey(strings.Repeat("x", 999)),
+	gateway.CheckKey("x"), gateway.CheckKey("eight ch"), gateway.CheckKey("eight-ch\x7f"), gateway.CheckKey(strings.Repeat("x", 999)),
 }
 
 // checkEntry is what must be true of every key that is found.

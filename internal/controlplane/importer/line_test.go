@@ -13,10 +13,11 @@ const (
 	keyB = "sk-or-v1-00000000000000000000000000000000000000000000000"  // as OpenRouter's keys look
 )
 
-// tooShort and notASCII are what the vocabulary says of such keys.
+// tooShort, notASCII and blank are what the vocabulary says of such keys.
 var (
 	tooShort = gateway.CheckKey("x")
-	notASCII = gateway.CheckKey("eight ch")
+	notASCII = gateway.CheckKey("eight-ch\x7f")
+	blank    = gateway.CheckKey("eight ch")
 )
 
 func TestParseLine(t *testing.T) {
@@ -39,7 +40,7 @@ func TestParseLine(t *testing.T) {
 		{"bare, dash in front", "-abcdefgh", "", "-abcdefgh", ""},
 		{"bare, short", "1234567", "", "", tooShort},
 		{"bare, long", strings.Repeat("k", 513), "", "", gateway.CheckKey(strings.Repeat("k", 513))},
-		{"bare with a blank inside", "12345678 90", "", "", notASCII},
+		{"bare with a blank inside", "12345678 90", "", "", blank},
 		{"bare, not ASCII", "12345678é", "", "", notASCII},
 		{"other dashes", "a@b.example————" + keyA, "", "", notASCII},
 
