@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"net/http"
+	"strings"
 	"time"
 
 	"ollama-api-pool/internal/gateway"
@@ -125,10 +126,13 @@ func (a *API) login(w http.ResponseWriter, r *http.Request) error {
 }
 
 // setCookie hands the browser a cookie, or with an age below 0 takes it away.
+// A page that was loaded over TLS says so in its origin, also where nobody told
+// this program of the proxy in front.
 func (a *API) setCookie(w http.ResponseWriter, r *http.Request, value string, age int) {
+	overTLS := a.opt.Clients.Secure(r) || strings.HasPrefix(strings.ToLower(r.Header.Get("Origin")), "https://")
 	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure wherever the client speaks TLS
 		Name: cookieName, Value: value, Path: "/", MaxAge: age,
-		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: a.opt.Clients.Secure(r),
+		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: overTLS,
 	})
 }
 

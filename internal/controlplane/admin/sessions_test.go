@@ -68,6 +68,12 @@ func TestSessions(t *testing.T) {
 	if !remembered.Secure || remembered.MaxAge != 30*24*60*60 {
 		t.Errorf("remembered, over TLS: %+v", remembered)
 	}
+	host := strings.TrimPrefix(p.app.URL(), "http://")
+	for origin, secure := range map[string]bool{"https://" + host: true, "http://" + host: false} { // of the page that logs in
+		if c, _ := p.login(`{"token":"`+adminToken+`"}`, "Origin", origin); c.Secure != secure {
+			t.Errorf("from a page of %s: %+v", origin, c)
+		}
+	}
 
 	p.want("GET /admin/session", "", 200, `{"csrfToken":"`+csrf+`","expiresAt":"TIME"}`, with(cookie)...)
 	p.want("GET /admin/tokens", "", 200, `{"tokens":[],"total":0,"page":1,"pageSize":0,"totalPages":1}`, with(cookie)...)
