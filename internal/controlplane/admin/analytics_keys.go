@@ -86,15 +86,28 @@ func (a *API) rankKeys(ctx context.Context, t *table, from, n int) (page []ranke
 	if len(chosen) == 1 {
 		return page, total, nil
 	}
-	slices.SortStableFunc(page, func(x, y ranked) int {
-		order := cmp.Compare(rankOf(t.by, &x.key), rankOf(t.by, &y.key))
-		if t.descending {
-			return -order
-		}
-		return order
-	})
+	slices.SortStableFunc(page, func(x, y ranked) int { return t.compareKeys(&x.key, &y.key) })
 	from = min(from, len(page))
 	return page[from:min(from+n, len(page))], total, nil
+}
+
+// compareKeys puts the keys of several providers in the order in which those of
+// one come: what was never used is last either way.
+func (t *table) compareKeys(x, y *gateway.Key) int {
+	unused := func(k *gateway.Key) int {
+		switch {
+		case k.Counts.Total == 0:
+			return 2
+		case t.by == "lastUsed" && k.Counts.LastUsed.IsZero():
+			return 1
+		}
+		return 0
+	}
+	order := cmp.Compare(rankOf(t.by, x), rankOf(t.by, y))
+	if t.descending {
+		order = -order
+	}
+	return cmp.Or(cmp.Compare(unused(x), unused(y)), order)
 }
 
 // rankOf is what a key is sorted by.
@@ -173,30 +186,87 @@ func newKeyUseAnswer(p gateway.ProviderName, id gateway.KeyID, k *gateway.Key, t
 // exportKeyUse writes all keys as a file. The first part is read before the
 // answer begins, so that an error can still be told.
 func (a *API) exportKeyUse(ctx context.Context, w http.ResponseWriter, t *table, attempts map[gateway.ProviderName]int64) error {
-	read := func(from int) ([]keyUseAnswer, int, error) {
-		keys, total, err := a.rankKeys(ctx, t, from, exportPage)
+	all := newRanking(a, t, exportPage)
+	read := func() ([]keyUseAnswer, error) {
+		keys, err := all.next(ctx)
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
-		use, err := a.keyUse(ctx, keys, attempts)
-		return use, total, err
+		return a.keyUse(ctx, keys, attempts)
 	}
-	part, total, err := read(0)
+	part, err := read()
 	if err != nil {
 		return err
 	}
 	return writeCSV(w, "keys", []string{"id", "key", "username", "status", "provider"}, func(row func(names []string, share float64, t *tallyAnswer)) error {
-		for from := 0; ; {
+		for len(part) > 0 {
 			for i := range part {
 				u := &part[i]
 				row([]string{string(u.ID), u.APIKey, u.Username, string(u.Status), string(u.Provider)}, u.Share, &u.tallyAnswer)
 			}
-			if from += exportPage; from >= total || len(part) == 0 {
-				return nil
-			}
-			if part, total, err = read(from); err != nil {
+			if part, err = read(); err != nil {
 				return err
 			}
 		}
+		return nil
 	})
+}
+
+// ranking goes through all keys in the order of a table, a part at a time. It
+// reads those of each provider once, however many there are.
+type ranking struct {
+	a    *API
+	t    *table
+	size int // of a part
+	of   []providerRanking
+}
+
+// providerRanking is where a ranking is among the keys of one provider.
+type providerRanking struct {
+	provider gateway.ProviderName
+	keys     []gateway.Key // that were read and not given yet
+	read     int
+	ended    bool
+}
+
+func newRanking(a *API, t *table, size int) *ranking {
+	r := &ranking{a: a, t: t, size: size}
+	for _, p := range t.chosen {
+		r.of = append(r.of, providerRanking{provider: p})
+	}
+	return r
+}
+
+// next gives the next keys, none at the end.
+func (r *ranking) next(ctx context.Context) ([]ranked, error) {
+	var part []ranked
+	for len(part) < r.size {
+		var first *providerRanking
+		for i := range r.of {
+			p := &r.of[i]
+			if err := r.fill(ctx, p); err != nil {
+				return nil, err
+			}
+			if len(p.keys) > 0 && (first == nil || r.t.compareKeys(&p.keys[0], &first.keys[0]) < 0) {
+				first = p
+			}
+		}
+		if first == nil {
+			break
+		}
+		part = append(part, ranked{first.provider, first.keys[0]})
+		first.keys = first.keys[1:]
+	}
+	return part, nil
+}
+
+// fill reads more keys of a provider once all were given.
+func (r *ranking) fill(ctx context.Context, p *providerRanking) (err error) {
+	if len(p.keys) > 0 || p.ended {
+		return nil
+	}
+	p.keys, _, err = r.a.figures.KeyRanks(ctx, p.provider, r.t.by, !r.t.descending, p.read, r.size)
+	p.read += len(p.keys)
+	p.ended = len(p.keys) < r.size
+	return err
 }

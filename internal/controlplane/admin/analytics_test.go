@@ -164,9 +164,32 @@ func TestKeysTable(t *testing.T) {
 		"provider=openrouter":                      {"op95"},
 		"pageSize=2&page=2":                        {"ol90", "ol80"},
 		"sort=-success&pageSize=2":                 {"ol100", "op95"},
+		"sort=requests":                            {"ol80", "ol90", "op95", "ol100", "ol0", "ol0"},
+		"sort=lastUsed":                            {"ol100", "ol90", "ol80", "op95", "ol0", "ol0"},
 	} {
 		if got, _ := order(query); !slices.Equal(got, want) {
 			t.Errorf("%s: %q, want %q", query, got, want)
+		}
+	}
+	for _, by := range []string{"requests", "-requests", "success", "-failure", "lastUsed", "-lastUsed"} {
+		want, _ := order("sort=" + by)
+		column, descending := strings.CutPrefix(by, "-")
+		all := newRanking(s.api, &table{chosen: gateway.Providers(), by: column, descending: descending}, 2)
+		var got []string
+		for {
+			part, err := all.next(t.Context())
+			if err != nil || len(part) > 2 {
+				t.Fatal(len(part), err)
+			}
+			if len(part) == 0 {
+				break
+			}
+			for _, k := range part {
+				got = append(got, fmt.Sprint(string(k.provider[:2]), k.key.Counts.Total))
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("all by %s, two at a time: %q, want %q", by, got, want)
 		}
 	}
 }
