@@ -169,7 +169,7 @@ func (a *admission) check(l *gateway.Limits) {
 // once a day.
 func (t *Tokens) visit(hash string, now time.Time) *consumption {
 	today := dayOf(now)
-	if today > t.swept {
+	if today != t.swept {
 		t.sweep(today, now.Sub(t.began).Milliseconds())
 	}
 	c := t.used[hash]
@@ -190,9 +190,11 @@ func (t *Tokens) sweep(today, at int64) {
 	}
 }
 
-// turn begins a new day. A clock that was set back stands still.
+// turn begins a new day. A clock that was set back stands still, so that nothing
+// is given back; by days it is set back only where it was wrong before, and
+// nobody is to wait until it has caught up.
 func (c *consumption) turn(today int64) {
-	if today > c.day {
+	if today > c.day || today < c.day-1 {
 		c.day, c.requests, c.tokens = today, 0, 0
 	}
 }

@@ -127,6 +127,19 @@ func TestRequestsPerDay(t *testing.T) {
 	b.waits(25*time.Hour, "(requests per day)")
 }
 
+// A clock that was years ahead when the program started does not keep tokens
+// out for years once it is put right.
+func TestRequestsPerDayAfterAClockThatWasAhead(t *testing.T) {
+	clock := newHand()
+	clock.move(1000 * 24 * time.Hour)
+	b := newBearer(t, clock, gateway.Limits{RequestsPerDay: 1})
+	b.passes()
+	b.waits(12*time.Hour, "(requests per day)")
+	clock.move(-1000 * 24 * time.Hour)
+	b.passes()
+	b.waits(12*time.Hour, "(requests per day)")
+}
+
 func TestTokensPerDay(t *testing.T) {
 	clock := newHand()
 	b := newBearer(t, clock, gateway.Limits{TokensPerDay: 100})
