@@ -25,6 +25,11 @@ type keyAnswer struct {
 	RestsUntil          *time.Time        `json:"rests_until"`
 	ConsecutiveFailures int               `json:"consecutive_failures"`
 	LastError           *string           `json:"last_error"`
+	TotalRequests       int64             `json:"total_requests" description:"Attempts; of them, what the client broke off is neither success nor failure."`
+	SuccessCount        int64             `json:"success_count"`
+	FailureCount        int64             `json:"failure_count"`
+	SuccessRate         string            `json:"success_rate"`
+	LastUsed            *time.Time        `json:"last_used"`
 }
 
 func newKeyAnswer(k *gateway.Key, now time.Time, reveal bool) keyAnswer {
@@ -42,6 +47,11 @@ func newKeyAnswer(k *gateway.Key, now time.Time, reveal bool) keyAnswer {
 		RestsUntil:          orNull(k.State.RestsUntil),
 		ConsecutiveFailures: k.State.ConsecutiveFailures,
 		LastError:           textOrNull(k.State.LastError),
+		TotalRequests:       k.Counts.Total,
+		SuccessCount:        k.Counts.Success,
+		FailureCount:        k.Counts.Failure,
+		SuccessRate:         rate(k.Counts.Success, k.Counts.Failure),
+		LastUsed:            orNull(k.Counts.LastUsed),
 	}
 }
 

@@ -1,12 +1,14 @@
 package admin_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"ollama-api-pool/internal/testkit"
 )
@@ -18,7 +20,8 @@ const (
 )
 
 const annaShown = `"id":"%s","api_key":"ollama…wxyz","username":"anna@example.com","status":"active","category":"","disabled_reason":null,
-	"created_at":"TIME","expires_at":%s,"failed_until":null,"disabled_until":null,"rests_until":null,"consecutive_failures":0,"last_error":null`
+	"created_at":"TIME","expires_at":%s,"failed_until":null,"disabled_until":null,"rests_until":null,"consecutive_failures":0,"last_error":null,
+		"total_requests":0,"success_count":0,"failure_count":0,"success_rate":"0.00","last_used":null`
 
 func TestOneKey(t *testing.T) {
 	p := start(t)
@@ -52,7 +55,7 @@ func TestOneKey(t *testing.T) {
 	anna := fmt.Sprintf(annaShown, id(annaKey), "null")
 	p.want("GET /admin/api-keys", "", 200, `{"api_keys":[{`+anna+`}],"total":1,"page":1,"pageSize":50,"totalPages":1}`)
 	story := `,"provider":"ollama","why":"It serves.","returns_at":null,"by_itself":true,
-		"total_requests":0,"success_count":0,"failure_count":0,"success_rate":"0.00","last_used":null,"last_success":null,"last_failure":null,
+		"last_success":null,"last_failure":null,
 		"account":{"username":"anna@example.com","keys":1,"resting":0},"refused_models":[],"hours":[` +
 		strings.TrimSuffix(strings.Repeat(`{"hour":"TIME","total":0,"success":0,"failure":0},`, 24), ",") +
 		`],"events":[{"at":"TIME","what":"added","detail":"","until":null}]}`
@@ -63,7 +66,8 @@ func TestOneKey(t *testing.T) {
 	p.wantInvalid("GET /admin/api-keys/"+annaKey+"?provider=acme&reveal=maybe", "", `unknown provider "acme": use "ollama" or "openrouter"; reveal must be true or false`)
 
 	short := fmt.Sprintf(`"id":"%s","api_key":"fa…","username":"","status":"active","category":"","disabled_reason":null,
-		"created_at":"TIME","expires_at":"TIME","failed_until":null,"disabled_until":null,"rests_until":null,"consecutive_failures":0,"last_error":null`, id(shortKey))
+		"created_at":"TIME","expires_at":"TIME","failed_until":null,"disabled_until":null,"rests_until":null,"consecutive_failures":0,"last_error":null,
+		"total_requests":0,"success_count":0,"failure_count":0,"success_rate":"0.00","last_used":null`, id(shortKey))
 	p.want("GET /admin/api-keys?provider=openrouter", "", 200, `{"api_keys":[{`+short+`}],"total":1,"page":1,"pageSize":50,"totalPages":1}`)
 }
 
@@ -261,4 +265,35 @@ func TestWhatWasCounted(t *testing.T) {
 	p.want("GET /admin/stats?provider=all", "", 200, `{"total_api_keys":2,"active_keys":1,"resting_keys":0,"failed_keys":1,"total_client_tokens":1,
 		"total_requests":4,"success_count":4,"failure_count":0,"success_rate":"100.00","storage":"sqlite","timestamp":"TIME"}`)
 	p.wantInvalid("GET /admin/stats?provider=acme", "", `unknown provider "acme": use "ollama" or "openrouter" or "all"`)
+}
+
+// The list says what was counted for each key, as the export does.
+func TestListedCounts(t *testing.T) {
+	p, client := threeKeys(t)
+	p.chat(client, 4)
+	type counted struct {
+		Total   int64      `json:"total_requests"`
+		Success int64      `json:"success_count"`
+		Failure int64      `json:"failure_count"`
+		Rate    string     `json:"success_rate"`
+		Used    *time.Time `json:"last_used"`
+	}
+	var list struct {
+		Keys []counted `json:"api_keys"`
+	}
+	p.read("GET /admin/api-keys?sort=username", &list)
+	exported := strings.Split(p.call("GET /admin/api-keys/export?format=jsonl&search="+annaKey, "").body, "\n")
+	var anna counted
+	p.same("a line", fmt.Sprint(len(exported)), "2")
+	if err := json.Unmarshal([]byte(exported[0]), &anna); err != nil {
+		t.Fatal(err)
+	}
+	for name, k := range map[string]counted{"in the list": list.Keys[0], "exported": anna} {
+		if k.Total != 4 || k.Success != 4 || k.Failure != 0 || k.Rate != "100.00" || k.Used == nil {
+			t.Errorf("%s: %+v", name, k)
+		}
+	}
+	if boris := list.Keys[1]; boris.Total != 1 || boris.Failure != 1 || boris.Rate != "0.00" || boris.Used == nil {
+		t.Errorf("%+v", boris)
+	}
 }

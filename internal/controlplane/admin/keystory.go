@@ -40,11 +40,6 @@ type oneKeyAnswer struct {
 	Why           string               `json:"why" description:"One sentence: how the key stands and why."`
 	ReturnsAt     *time.Time           `json:"returns_at" description:"When it serves again by itself; null: it does already, or does not."`
 	ByItself      bool                 `json:"by_itself" description:"Nothing has to be done: the key serves, or will again."`
-	TotalRequests int64                `json:"total_requests"`
-	SuccessCount  int64                `json:"success_count"`
-	FailureCount  int64                `json:"failure_count"`
-	SuccessRate   string               `json:"success_rate"`
-	LastUsed      *time.Time           `json:"last_used"`
 	LastSuccess   *time.Time           `json:"last_success"`
 	LastFailure   *time.Time           `json:"last_failure"`
 	Account       *keyAccount          `json:"account" description:"null: the key belongs to no account."`
@@ -110,8 +105,7 @@ func (a *API) showKey(w http.ResponseWriter, r *http.Request) error {
 	now, c := a.opt.Now(), &k.Counts
 	out := oneKeyAnswer{
 		keyAnswer: newKeyAnswer(&k, now, reveal), Provider: p,
-		TotalRequests: c.Total, SuccessCount: c.Success, FailureCount: c.Failure, SuccessRate: rate(c.Success, c.Failure),
-		LastUsed: orNull(c.LastUsed), LastSuccess: orNull(c.LastSuccess), LastFailure: orNull(c.LastFailure),
+		LastSuccess: orNull(c.LastSuccess), LastFailure: orNull(c.LastFailure),
 		RefusedModels: []refusedModel{},
 	}
 	for _, m := range a.stories.KeyRefusals(p, out.ID) {
