@@ -38,6 +38,7 @@ type Attempt struct {
 	Verdict  Verdict
 	Began    time.Duration // after the request's start
 	Duration time.Duration // until the verdict
+	Until    time.Time     // when the key returns that is out by the verdict; zero: it is not, or nobody knows
 }
 
 // Record is what is remembered of one client request.

@@ -43,7 +43,7 @@ type TrailStep struct {
 	Action   Action
 	Next     Next
 	Reason   string
-	Until    time.Time // the end of a rest, where one began and its end is known
+	Until    time.Time // when the key returns that is out by it; zero: it is not, or nobody knows
 	OK       bool
 	Began    time.Duration // after the request's start
 	Duration time.Duration // until the verdict

@@ -28,7 +28,7 @@ type stepAnswer struct {
 	Action   string        `json:"action" enum:"nothing,rest account,rest key,fail key,pass over for model,strike breaker" description:"What was done about it."`
 	Next     string        `json:"next" enum:"deliver,next key,one more key,retry after a pause,stop" description:"What happened to the request."`
 	Reason   string        `json:"reason"`
-	Until    *time.Time    `json:"until" description:"The end of a rest, where one began and its end is known."`
+	Until    *time.Time    `json:"until" description:"When the key returns that is out by it; null: it is not, or nobody knows."`
 	Did      string        `json:"did" description:"The same as a sentence."`
 	Began    float64       `json:"beganMs" description:"After the request's start."`
 	Duration float64       `json:"durationMs" description:"Until the verdict."`

@@ -184,7 +184,7 @@ func (j *job) attempt(a *answer, lease pool.Lease, to *relay) {
 	}
 	j.x.Record.Attempts = append(j.x.Record.Attempts, gateway.Attempt{
 		Key: lease.Key(), Status: status, Verdict: a.verdict,
-		Began: began.Sub(j.x.Record.StartedAt), Duration: now.Sub(began),
+		Began: began.Sub(j.x.Record.StartedAt), Duration: now.Sub(began), Until: a.lease.Until(),
 	})
 }
 

@@ -94,7 +94,7 @@ func TestTrail(t *testing.T) {
 		equal(t, "key", k.Key, idOf(k.Attempt-1))
 	}
 	equalSlices(t, "events", told, []string{
-		"refused mine gpt-oss:120b 1, until false", "rested mine gpt-oss:120b 2, until true", "passed over mine gpt-oss:120b 3, until true",
+		"refused mine gpt-oss:120b 1, until true", "rested mine gpt-oss:120b 2, until true", "passed over mine gpt-oss:120b 3, until true",
 	})
 	testkit.MustNotContain(t, fmt.Sprintf("%+v %+v", e, events), token, key(0), key(1), key(2), key(3))
 }

@@ -45,6 +45,7 @@ type Lease struct {
 	settled  bool
 	did      gateway.Action // what Settle has done already
 	released bool
+	until    int64 // when the key returns, if Release found it to be out
 }
 
 // Bearer is the value of the Authorization header for this attempt.

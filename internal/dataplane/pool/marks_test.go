@@ -33,6 +33,38 @@ func TestRefusedKeyFailsThenIsDisabledAndReturns(t *testing.T) {
 	s.wantUntouched(id)
 }
 
+// Who gives a key back learns when it returns.
+func TestUntil(t *testing.T) {
+	s := newScene(t)
+	s.put(1, "ada")
+	for i, tt := range []struct {
+		v    gateway.Verdict
+		want time.Duration
+	}{
+		{served, 0},
+		{fault, 0},
+		{refused("unauthorized"), time.Hour},
+		{gateway.Verdict{Scope: gateway.ScopeAccount, Action: gateway.ActionRest, Reason: "quota"}, firstRest},
+		{gateway.Verdict{Scope: gateway.ScopeAccount, Action: gateway.ActionRest, Reason: "quota", For: time.Minute}, time.Minute},
+		{refused("unauthorized"), time.Hour},
+		{refused("unauthorized"), 2 * time.Hour}, // the third in a row
+	} {
+		l := s.lend(&Want{})
+		if !l.Until().IsZero() {
+			t.Errorf("%d: a key that was lent is out", i)
+		}
+		l.Release(&tt.v, s.now)
+		var want time.Time
+		if tt.want != 0 {
+			want = s.now.Add(tt.want)
+		}
+		if got := l.Until(); !got.Equal(want) {
+			t.Errorf("%d: until %v, want %v", i, got, want)
+		}
+		s.wait(tt.want)
+	}
+}
+
 func TestSuccessEndsTheRowOfFailures(t *testing.T) {
 	s := newScene(t)
 	id := s.put(1, "")[0]

@@ -39,6 +39,10 @@ func (l *Lease) Release(v *gateway.Verdict, now time.Time) {
 	if e == nil {
 		return
 	}
+	switch v.Action {
+	case gateway.ActionFail, gateway.ActionRest, gateway.ActionRestKey:
+		l.until = e.outUntil()
+	}
 	e.total = addOne(e.total)
 	e.lastUsed = max(e.lastUsed, t)
 	switch {
@@ -54,6 +58,25 @@ func (l *Lease) Release(v *gateway.Verdict, now time.Time) {
 		e.countsDirty = true
 		p.dirtyCounts = append(p.dirtyCounts, l.slot)
 	}
+}
+
+// Until is when the key returns that Release found to be out, once it was given
+// back with a verdict against it; zero where it serves, or where nobody knows.
+func (l *Lease) Until() time.Time { return fromNano(l.until) }
+
+// outUntil is when a key returns by itself, 0 if it is not out or does not.
+func (e *entry) outUntil() int64 {
+	switch e.status {
+	case failed:
+		return e.marks.failedUntil
+	case resting:
+		return e.marks.restsUntil
+	case disabled:
+		if e.marks.disabledUntil != never {
+			return e.marks.disabledUntil
+		}
+	}
+	return 0
 }
 
 func addOne(n int32) int32 {

@@ -181,7 +181,7 @@ func entryOf(x *gateway.Exchange) gateway.LogEntry {
 		e.Trail[i] = gateway.TrailStep{
 			Key: a.Key, Status: a.Status,
 			Scope: a.Verdict.Scope, Action: a.Verdict.Action, Next: a.Verdict.Next, OK: a.Verdict.OK,
-			Reason: plain(a.Verdict.Reason, maxReason), Until: restsUntil(r, a),
+			Reason: plain(a.Verdict.Reason, maxReason), Until: outUntil(r, a),
 			Began: a.Began, Duration: a.Duration,
 		}
 	}
@@ -207,11 +207,14 @@ func whyFailed(r *gateway.Record) string {
 	return ""
 }
 
-// restsUntil is the end of the rest that began with an attempt, zero where none
-// did or only the pool knows its end.
-func restsUntil(r *gateway.Record, a *gateway.Attempt) time.Time {
+// outUntil is when the key of an attempt returns that is out by its verdict,
+// zero where it is not or that is not known.
+func outUntil(r *gateway.Record, a *gateway.Attempt) time.Time {
 	switch v := &a.Verdict; {
-	case eventKind(v.Action) == "" || v.Action == gateway.ActionFail:
+	case eventKind(v.Action) == "":
+	case !a.Until.IsZero():
+		return a.Until.Round(0).UTC()
+	case v.Action == gateway.ActionFail:
 	case !v.Until.IsZero():
 		return v.Until.Round(0).UTC()
 	case v.For > 0:
@@ -258,7 +261,7 @@ func eventsOf(x *gateway.Exchange, events []gateway.KeyEvent) []gateway.KeyEvent
 			continue
 		}
 		events = append(events, gateway.KeyEvent{
-			Key: a.Key, At: endOf(r, a), What: what, Detail: plain(a.Verdict.Reason, maxReason), Until: restsUntil(r, a),
+			Key: a.Key, At: endOf(r, a), What: what, Detail: plain(a.Verdict.Reason, maxReason), Until: outUntil(r, a),
 			RequestID: plain(x.RequestID, maxID), Attempt: i + 1, Model: plain(r.Model, maxName),
 		})
 	}

@@ -74,6 +74,7 @@ func TestTrailEntry(t *testing.T) {
 				{Key: "k3", Status: 429, Began: 3 * second, Duration: second, Verdict: gateway.Verdict{Scope: gateway.ScopeAccount, Action: gateway.ActionRest, Reason: "quota"}},
 				{Key: "k4", Status: 403, Began: 4 * second, Duration: second, Verdict: gateway.Verdict{Scope: gateway.ScopeKeyModel, Action: gateway.ActionPassOver, Reason: "plan", For: 24 * time.Hour}},
 				{Key: "k5", Status: 401, Began: 5 * second, Duration: second, Verdict: gateway.Verdict{Scope: gateway.ScopeKey, Action: gateway.ActionFail, Reason: "401", Until: reset}},
+				{Key: "k8", Status: 401, Began: 5 * second, Duration: second, Until: reset.In(time.FixedZone("", 3600)), Verdict: gateway.Verdict{Scope: gateway.ScopeKey, Action: gateway.ActionFail, Reason: "401"}},
 				{Key: "k6", Began: 5 * second, Duration: second, Verdict: gateway.Verdict{Scope: gateway.ScopeProvider, Action: gateway.ActionStrike, Reason: "no answer"}},
 				{Key: "k7", Status: 200, Began: 5 * second, Verdict: gateway.Verdict{OK: true}},
 			},
@@ -92,7 +93,7 @@ func TestTrailEntry(t *testing.T) {
 			ID: "r1", UpstreamRequestID: "u1", Provider: gateway.Ollama, Model: "m", Path: "/t/***/api/chat", TokenHash: "hash", TokenName: "team",
 			Client: x.ClientIP, Agent: "curl/8", Status: 429, Error: "every key is out of quota", Stream: true, Cache: "MISS", Sent: 12,
 			Usage: x.Record.Usage, StartedAt: noon, FirstByte: 5 * second, Duration: 6 * second,
-			Trail: []gateway.TrailStep{step(0, reset), step(1, rest), step(2, none), step(3, plan), step(4, none), step(5, none), step(6, none)},
+			Trail: []gateway.TrailStep{step(0, reset), step(1, rest), step(2, none), step(3, plan), step(4, none), step(5, reset), step(6, none), step(7, none)},
 		}},
 		Events: []gateway.KeyEvent{
 			{Key: "k1", At: noon.Add(2 * second), What: gateway.EventRested, Detail: "quota: hourly", Until: reset, RequestID: "r1", Attempt: 1, Model: "m"},
@@ -100,6 +101,7 @@ func TestTrailEntry(t *testing.T) {
 			{Key: "k3", At: noon.Add(4 * second), What: gateway.EventRested, Detail: "quota", RequestID: "r1", Attempt: 3, Model: "m"},
 			{Key: "k4", At: noon.Add(5 * second), What: gateway.EventPassed, Detail: "plan", Until: plan, RequestID: "r1", Attempt: 4, Model: "m"},
 			{Key: "k5", At: noon.Add(6 * second), What: gateway.EventRefused, Detail: "401", RequestID: "r1", Attempt: 5, Model: "m"},
+			{Key: "k8", At: noon.Add(6 * second), What: gateway.EventRefused, Detail: "401", Until: reset, RequestID: "r1", Attempt: 6, Model: "m"},
 		},
 	}}
 	trail := NewTrail(TrailOptions{Mode: TrailFailures})
