@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -134,11 +136,25 @@ Without a command it serves.
 	root.CompletionOptions.DisableDefaultCmd = true // ours has examples
 	root.PersistentFlags().StringVar(&p.configFile, "config", "", "read settings from this TOML `file` (a wrangler.toml will do); the environment wins")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w\nSee '%s --help'", err, cmd.CommandPath())}
+		return usageError{fmt.Errorf("%w\nSee '%s --help'", plainly(err), cmd.CommandPath())}
 	})
 	root.AddCommand(p.serveCommand(), p.demoCommand(), p.versionCommand())
 	root.AddCommand(p.operatorCommands()...)
 	return root
+}
+
+// plainly says in our words what is wrong with the value of a flag.
+func plainly(err error) error {
+	wrong, ok := errors.AsType[*strconv.NumError](err)
+	if !ok {
+		return err
+	}
+	wanted := "a whole number"
+	if wrong.Func == "ParseBool" {
+		wanted = "true or false"
+	}
+	said, _, _ := strings.Cut(err.Error(), ": "+wrong.Error())
+	return fmt.Errorf("%s: it must be %s", said, wanted)
 }
 
 func noArgs(cmd *cobra.Command, args []string) error {

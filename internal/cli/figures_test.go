@@ -123,6 +123,8 @@ func TestFiguresUsage(t *testing.T) {
 		{"requests x", "unknown command"},
 		{"requests --failed --retried", "choose one of"},
 		{"requests --failed --status 500", "choose one of"},
+		{"requests --status foo", `invalid argument "foo" for "--status" flag: it must be a whole number` + "\n"},
+		{"requests --failed=foo", `invalid argument "foo" for "--failed" flag: it must be true or false` + "\n"},
 		{"requests --status 0", "--status must be from 100 to 599"},
 		{"requests --limit 0", "--limit must be from 1 to"},
 		{"requests --provider mistral", "unknown provider"},

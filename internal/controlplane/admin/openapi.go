@@ -209,6 +209,9 @@ func (d *operation) security(method string) []map[string][]string {
 	if d.open {
 		return []map[string][]string{{}}
 	}
+	if d.session {
+		return []map[string][]string{cookie}
+	}
 	return []map[string][]string{{byAdminToken: {}}, cookie}
 }
 

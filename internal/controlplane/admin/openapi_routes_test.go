@@ -60,6 +60,9 @@ func TestEveryAddressIsDescribed(t *testing.T) {
 				t.Errorf("%s has the id %q of %s", address, o.OperationID, other)
 			}
 			ids[o.OperationID] = address
+			if token, session := hasToken(o.Security), address == "GET /admin/session"; strings.HasPrefix(path, "/admin/") && token == session && len(o.Security) > 0 && len(o.Security[0]) > 0 {
+				t.Errorf("%s: the admin token lets in: %t", address, token)
+			}
 			if o.Summary == "" || len(o.Tags) != 1 || !slices.Contains(tags, o.Tags[0]) || len(o.Security) == 0 || len(o.Responses) < 2 {
 				t.Errorf("%s is not well described: %+v", address, o)
 			}
@@ -83,4 +86,9 @@ func TestEveryAddressIsDescribed(t *testing.T) {
 			t.Errorf("%s is in the document and nowhere else", address)
 		}
 	}
+}
+
+// hasToken reports whether the admin token alone lets in.
+func hasToken(security []map[string][]string) bool {
+	return slices.ContainsFunc(security, func(way map[string][]string) bool { _, ok := way[byAdminToken]; return ok })
 }

@@ -20,4 +20,5 @@ type operation struct {
 	tolerant bool     // fields of the body that are not known are passed over: scripts from before may send them
 	open     bool     // no admin token is needed
 	former   bool     // an older name of another address
+	session  bool     // only the cookie lets in, not the admin token
 }

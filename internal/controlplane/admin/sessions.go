@@ -154,7 +154,7 @@ func (a *API) logout(w http.ResponseWriter, r *http.Request) error {
 
 var showSessionDoc = operation{
 	summary: "The session of the cookie", group: "Session", answer: sessionAnswer{},
-	about: "For a page that was loaded anew. 401 without a valid cookie, also with the admin token.",
+	about: "For a page that was loaded anew. 401 without a valid cookie, also with the admin token.", session: true,
 }
 
 // showSession gives the CSRF token of the session again.
