@@ -29,6 +29,7 @@ const (
 	backupKey      = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 	otherBackupKey = "ff0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 	fakeAdmin      = "admin-fake-0123456789"
+	fakeCookie     = "fake-session-cookie"
 )
 
 // dirWith makes a data directory with n keys, a client token and an admin token.
@@ -50,6 +51,10 @@ func dirWith(t *testing.T, n int, env ...string) *config.Config {
 		t.Fatal(err)
 	}
 	if _, _, err := o.CreateToken(t.Context(), "app", gateway.Providers(), 0); err != nil {
+		t.Fatal(err)
+	}
+	login := gateway.Session{Hash: gateway.HashToken(fakeCookie), CSRF: "fake-csrf", CreatedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)}
+	if err := o.store.AddSession(t.Context(), login); err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(o.Close(t.Context()), os.WriteFile(AdminTokenPath(cfg.DataDir), []byte(fakeAdmin+"\n"), 0o600)); err != nil {
@@ -146,6 +151,16 @@ func TestBackupAndRestore(t *testing.T) {
 			}
 			if n := keysIn(t, to); n != 20 {
 				t.Errorf("%d keys", n)
+			}
+			o, err := OpenOffline(t.Context(), to, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, in, err := o.store.Session(t.Context(), gateway.HashToken(fakeCookie)); in || err != nil {
+				t.Errorf("a session came back: %v, %v", in, err)
+			}
+			if err := o.Close(t.Context()); err != nil {
+				t.Error(err)
 			}
 			if s, err := AdminToken(to.DataDir); s.Reveal() != fakeAdmin || err != nil {
 				t.Errorf("admin token %v, %v", s.Reveal() == fakeAdmin, err)

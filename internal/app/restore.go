@@ -106,7 +106,8 @@ func prepareRestore(ctx context.Context, cfg *config.Config, r io.Reader, part s
 	if err != nil {
 		return m, inBackup(err)
 	}
-	if err := store.Close(); err != nil {
+	// Who has logged out since the backup must not be in again.
+	if err := errors.Join(store.EndSessions(ctx), store.Close()); err != nil {
 		return m, inBackup(err)
 	}
 	for _, f := range m.Files {

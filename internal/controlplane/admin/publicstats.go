@@ -168,6 +168,8 @@ func (a *API) publicModels(ctx context.Context, s *span, chosen []gateway.Provid
 		m.Failure += t.tally.Failure
 		m.SuccessRate = rate(m.Success, m.Failure)
 	}
+	// What never worked may be a name that a client invented.
+	out = slices.DeleteFunc(out, func(m publicModel) bool { return m.Success == 0 })
 	slices.SortStableFunc(out, func(x, y publicModel) int {
 		if x.Requests != y.Requests {
 			return int(min(max(y.Requests-x.Requests, -1), 1))

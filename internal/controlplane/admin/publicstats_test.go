@@ -29,6 +29,8 @@ func TestPublicStats(t *testing.T) {
 		}
 		s.apply(requested(gateway.Ollama, fmt.Sprintf("m%02d", i), "sk-secret-fake-token", at, tallied(int64(100-i), int64(i%2), time.Second, time.Second)))
 	}
+	// A name that a client invented, and that the upstream refused each time.
+	s.apply(requested(gateway.OpenRouter, "invented", "", date(9, 13, 0), tallied(5000, 5000, time.Second, time.Second)))
 	s.apply(requested(gateway.OpenRouter, "m11", "", date(9, 13, 0), tallied(1000, 0, time.Second, time.Second)))
 
 	w := s.get("/admin/public-stats", "Authorization", "")
@@ -66,7 +68,7 @@ func TestPublicStats(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	s.read("/admin/public-stats?provider=all&tz=Asia/Kolkata", &a)
-	if a.TopModels[0] != (publicModel{"m11", 1089, 1088, 1, "99.91"}) || a.RecentTopModels[0].Requests != 1000 || a.HourlyTrend[23].Hour != "19:30" || a.Global.TotalRequests != 2134 {
+	if a.TopModels[0] != (publicModel{"m11", 1089, 1088, 1, "99.91"}) || a.RecentTopModels[0].Requests != 1000 || a.HourlyTrend[23].Hour != "19:30" || a.Global.TotalRequests != 7134 {
 		t.Errorf("all providers: %+v", a)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -117,12 +118,21 @@ func (t *relay) begun() bool {
 	return t.head
 }
 
+// A web page of the upstream's, such as a proxy's error, is passed on as it is,
+// but where somebody opens it in a browser it may not act as a page of ours.
+const htmlType = "text/html"
+
+var sandboxed = []string{"sandbox"}
+
 func (t *relay) writeHead(a *answer) {
 	t.head = true
 	h := t.w.Header()
 	provider.CopyResponseHeaders(h, a.resp.Header)
-	if len(h["Content-Type"]) == 0 {
+	switch kind := h.Get("Content-Type"); {
+	case len(h["Content-Type"]) == 0:
 		h["Content-Type"] = nil // the server is not to guess one
+	case len(kind) >= len(htmlType) && strings.EqualFold(kind[:len(htmlType)], htmlType):
+		h["Content-Security-Policy"] = sandboxed
 	}
 	switch {
 	case a.stream:

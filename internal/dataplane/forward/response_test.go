@@ -128,8 +128,10 @@ func TestWrongContentType(t *testing.T) {
 	got := s.chat()
 	equal(t, "type", got.Header.Get("Content-Type"), "text/html; charset=utf-8")
 	equal(t, "body", string(got.Body), done)
+	equal(t, "it is no page of ours", got.Header.Get("Content-Security-Policy"), "sandbox")
 	s.up.Always(testkit.Reply(200, "", done))
 	got = s.chat()
+	equal(t, "what is no page has no policy", got.Header.Get("Content-Security-Policy"), "")
 	equal(t, "no type is kept so", len(got.Header["Content-Type"]), 0)
 }
 

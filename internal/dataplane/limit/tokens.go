@@ -214,13 +214,27 @@ func (t *Tokens) settle(a admission, x *gateway.Exchange, err error) {
 	c := a.who
 	c.running--
 	c.turn(dayOf(now))
-	c.tokens += max(x.Record.Usage.Input, 0) + max(x.Record.Usage.Output, 0)
+	c.tokens += consumed(&x.Record)
 	if refused {
 		if c.day == a.day {
 			c.requests--
 		}
 		c.minute.takeBack(a.at, max(now.Sub(t.began).Milliseconds(), c.minute.lastAt), time.Minute.Milliseconds())
 	}
+}
+
+// bytesOfToken is how many bytes of a request are taken for a token of the
+// model where nobody says how many it read; English text has about as many.
+const bytesOfToken = 4
+
+// consumed is how many model tokens a request counts for. An answer that does
+// not tell what the model read is no way around the limit.
+func consumed(r *gateway.Record) int64 {
+	in, out := max(r.Usage.Input, 0), max(r.Usage.Output, 0)
+	if in == 0 && out > 0 {
+		in = r.Sent / bytesOfToken
+	}
+	return in + out
 }
 
 // Seed tells what a token has used on the day of now before this program

@@ -159,6 +159,20 @@ func TestTokensPerDay(t *testing.T) {
 	b.waits(24*time.Hour, "(tokens per day)")
 }
 
+// A stream that does not tell what the model read counts by what was sent.
+func TestTokensPerDayWithoutInput(t *testing.T) {
+	b := newBearer(t, newHand(), gateway.Limits{TokensPerDay: 100})
+	b.then = func(w http.ResponseWriter, r *http.Request) error {
+		gateway.ExchangeFrom(r.Context()).Record.Sent = 4000
+		return uses(0, 1)(w, r)
+	}
+	b.passes()
+	b.waits(12*time.Hour, "(tokens per day)")
+	if used, _ := b.tokens.Usage("hash"); used.Tokens != 1001 {
+		t.Errorf("used %+v", used)
+	}
+}
+
 // The longest of several waits is told.
 func TestLongestWait(t *testing.T) {
 	clock := newHand()

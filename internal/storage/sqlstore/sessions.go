@@ -58,6 +58,14 @@ func (s *Store) DeleteSession(ctx context.Context, hash string) error {
 	})
 }
 
+// EndSessions ends every session.
+func (s *Store) EndSessions(ctx context.Context) error {
+	return s.write(ctx, "delete the sessions from the store", func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "delete from pool_sessions")
+		return err
+	})
+}
+
 // PruneSessions deletes the sessions that have expired.
 func (s *Store) PruneSessions(ctx context.Context) error {
 	return s.write(ctx, "delete expired sessions from the store", func(ctx context.Context, tx *sql.Tx) error {
