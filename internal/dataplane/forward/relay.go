@@ -285,7 +285,7 @@ func (j *job) finish(a *answer, to *relay, meter *usage.Meter, err error) error 
 	}
 	a.lease.Release(&v, j.f.opts.Now())
 	if n := len(rec.Attempts); v.Reason != "" {
-		rec.Attempts[n-1].Verdict = v
+		rec.Attempts[n-1].Verdict, rec.Attempts[n-1].Until = v, a.lease.Until()
 	}
 	return out
 }

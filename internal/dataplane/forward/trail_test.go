@@ -99,6 +99,25 @@ func TestTrail(t *testing.T) {
 	testkit.MustNotContain(t, fmt.Sprintf("%+v %+v", e, events), token, key(0), key(1), key(2), key(3))
 }
 
+// A quota that ends in the middle of an answer lets the key rest, and that is
+// told with its end.
+func TestTrailOfAQuotaInsideAnAnswer(t *testing.T) {
+	s := newScene(t, keys(1))
+	b := keep(s, usage.TrailFailures)
+	s.up.Handle(testkit.InTurn(testkit.SSE(`{"choices":[{"delta":{"content":"a"}}]}`, `{"error":{"code":429,"message":"slow down"}}`)))
+	began := time.Now()
+	s.post("/v1/chat/completions", chat)
+	e, events := b.entry(t)
+	if len(events) != 1 || len(e.Trail) != 1 || events[0].What != gateway.EventRested {
+		t.Fatalf("%+v %+v", events, e.Trail)
+	}
+	for what, until := range map[string]time.Time{"event": events[0].Until, "step": e.Trail[0].Until} {
+		if rest := until.Sub(began); rest < 20*time.Second || rest > time.Minute {
+			t.Errorf("%s: rests for %v", what, rest)
+		}
+	}
+}
+
 // Why a request failed, in the words that the client got or would have got.
 func TestTrailOfFailures(t *testing.T) {
 	for name, tt := range map[string]struct {
