@@ -30,7 +30,7 @@ PKG ?= ./internal/...
 
 .PHONY: help
 help: ## say what can be made (the default)
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 .PHONY: run
 run: build ## build and serve in the foreground; ARGS="--config x" passes options
@@ -88,6 +88,11 @@ generate: ## write the generated files anew
 bench: ## measure beside nginx and bare proxies; SCENARIOS, ROUNDS, TARGETS, KEYS narrow it
 	@NEEDS='nginx nginx-light' scripts/test-deps
 	@GO='$(GO)' sh bench/run.sh
+
+.PHONY: bench-manage
+bench-manage: build ## measure managing 100,000 keys; ARGS="-keys 10000" narrows it
+	@mkdir -p .cache/bench
+	@cd bench && $(GO) run ./cmd/manage -program ../bin/ollama-api-pool -md ../.cache/bench/manage.md $(ARGS)
 
 .PHONY: bench-go
 bench-go: ## run the Go benchmarks; PKG, BENCH and BENCHTIME narrow them

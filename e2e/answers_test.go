@@ -11,8 +11,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-
-	"ollama-api-pool/internal/testkit"
 )
 
 // call is a call to the admin API with all that a client may say.
@@ -176,10 +174,4 @@ func (i *Instance) said(text string) {
 	if !strings.Contains(i.Err.String(), text) {
 		i.tb.Errorf("the log does not say %q", text)
 	}
-}
-
-// checkSilence fails the test if what was printed so far holds a secret.
-func (i *Instance) checkSilence() {
-	i.tb.Helper()
-	testkit.MustNotContain(i.tb, i.Log(), i.secrets.list()...)
 }

@@ -142,7 +142,7 @@ func TestImportCutOff(t *testing.T) {
 	t.Parallel()
 	_, i := checking(t)
 	i.secrets.plant(cutMark)
-	rnd := rand.New(rand.NewPCG(20, 26)) //nolint:gosec // only varies a test
+	rnd := rand.New(rand.NewPCG(20, 26))
 	batch := 0
 	for _, form := range uploads("x") {
 		t.Run(form.name, func(t *testing.T) {

@@ -51,7 +51,7 @@ func TestTenThousandRequestsAreCounted(t *testing.T) {
 	var clients sync.WaitGroup
 	for n := range workers {
 		clients.Go(func() {
-			c := &mixedClient{i: i, left: left, token: tokens[n%2], rnd: rand.New(rand.NewPCG(uint64(n), 7))} //nolint:gosec // only varies a test
+			c := &mixedClient{i: i, left: left, token: tokens[n%2], rnd: rand.New(rand.NewPCG(uint64(n), 7))}
 			for m := range each {
 				c.id = fmt.Sprintf("%d-%d", n, m)
 				p := gateway.Providers()[c.rnd.IntN(2)]
