@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+
+	"github.com/gofrs/flock"
 
 	"ollama-api-pool/internal/config"
 	"ollama-api-pool/internal/gateway"
@@ -52,11 +55,46 @@ func storeOf(cfg *config.Config) (string, error) {
 	_, err := os.Stat(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return "", fmt.Errorf("%w in %s", ErrNoStore, cfg.DataDir)
+		return "", noStore(cfg.DataDir)
 	case err != nil:
 		return "", fmt.Errorf("look for the store: %w", err)
 	}
 	return path, nil
+}
+
+// noStore says where there is no store, whole: a short name depends on where the
+// program was started.
+func noStore(dir string) error {
+	if whole, err := filepath.Abs(dir); err == nil {
+		dir = whole
+	}
+	return fmt.Errorf("%w in %s", ErrNoStore, dir)
+}
+
+// FindStore fails with ErrNoStore where the data directory holds no store and
+// nobody is about to make one there. It changes nothing.
+func FindStore(cfg *config.Config) error {
+	_, err := storeOf(cfg)
+	if !errors.Is(err, ErrNoStore) {
+		return err
+	}
+	// A restoration that was cut off is ended when the directory is taken.
+	if exists(filepath.Join(cfg.DataDir, restoreReady)) {
+		return nil
+	}
+	path := filepath.Join(cfg.DataDir, lockName)
+	if !exists(path) {
+		return err
+	}
+	file := flock.New(path, flock.SetPermissions(0o600))
+	ok, failed := file.TryLock()
+	switch {
+	case failed != nil:
+		return err
+	case !ok: // an instance is starting
+		return nil
+	}
+	return errors.Join(err, file.Unlock())
 }
 
 // rawKey is an ENCRYPTION_KEY as the store takes it: nil for none.

@@ -75,6 +75,8 @@ func (p *program) backup(cmd *cobra.Command, file string, o *backup) error {
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return errors.New("interrupted: there is no backup")
+	case errors.Is(err, app.ErrNoStore):
+		return fmt.Errorf("%w: DATA_DIR chooses the directory; of a server that runs elsewhere the backup is made there", err)
 	case err != nil:
 		return err
 	case o.json:

@@ -86,8 +86,12 @@ func (p *program) encryptionStatus(ctx context.Context, asJSON bool) error {
 	case !errors.Is(err, app.ErrNoStore):
 		return err
 	}
+	missing := err
 	if asJSON {
-		return p.printJSON(out)
+		return errors.Join(p.printJSON(out), missing)
+	}
+	if missing != nil {
+		return fmt.Errorf("%w: DATA_DIR chooses the directory. %s", missing, p.encryptionWords(&out))
 	}
 	return p.say("%s\n", p.encryptionWords(&out))
 }
@@ -96,9 +100,9 @@ func (p *program) encryptionStatus(ctx context.Context, asJSON bool) error {
 func (p *program) encryptionWords(e *encryptionJSON) string {
 	switch {
 	case !e.Exists && e.KeySet:
-		return "There is no store yet in " + e.Store + ". ENCRYPTION_KEY is set: it will be encrypted."
+		return "ENCRYPTION_KEY is set: one that is made will be encrypted."
 	case !e.Exists:
-		return "There is no store yet in " + e.Store + ". ENCRYPTION_KEY is not set: it will not be encrypted.\n" + howToMakeKey
+		return "ENCRYPTION_KEY is not set: one that is made will not be encrypted.\n" + howToMakeKey
 	case e.Encrypted && e.KeyFits:
 		return "The keys in " + e.Store + " are encrypted, and ENCRYPTION_KEY fits."
 	case e.Encrypted && e.KeySet:

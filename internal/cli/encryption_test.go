@@ -64,8 +64,12 @@ func TestEncryption(t *testing.T) {
 		said.WriteString(r.err)
 	}
 
-	status(plain, "There is no store yet", false, false, true)
-	status(first, "it will be encrypted", false, false, true)
+	fails(plain, "ENCRYPTION_KEY is not set: one that is made will not be encrypted.", "status")
+	fails(first, "ENCRYPTION_KEY is set: one that is made will be encrypted.", "status")
+	absent := first.fails(t, exitFailed, "there is no store yet in", "", "encryption", "status", "--json")
+	if got := fromJSON[encryptionJSON](t, absent.out); got.Exists || !got.KeySet || !got.KeyFits {
+		t.Errorf("%+v", got)
+	}
 	fails(first, "there is no store yet in", "on")
 	if _, err := os.Stat(strings.TrimPrefix(plain.env[0], "DATA_DIR=")); err == nil {
 		t.Error("a data directory was made")

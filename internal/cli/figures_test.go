@@ -115,7 +115,7 @@ func TestManyRequests(t *testing.T) {
 }
 
 func TestFiguresUsage(t *testing.T) {
-	p := stopped(t)
+	p := emptied(t)
 	for _, c := range [][2]string{
 		{"stats --range 2h", `unknown span "2h"`},
 		{"stats --provider mistral", "unknown provider"},

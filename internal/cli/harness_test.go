@@ -90,7 +90,17 @@ func (p place) fails(t *testing.T, code int, words, in string, args ...string) r
 
 const testAdminToken = "fake-admin-token-0123456789"
 
-// stopped is a data directory of which no instance runs.
+// emptied is a data directory of which no instance runs, with a store that holds
+// nothing.
+func emptied(t *testing.T) place {
+	t.Helper()
+	p := stopped(t)
+	id := fromJSON[newToken](t, p.ok(t, "", "tokens", "create", "first", "--json").out).ID
+	p.ok(t, "", "tokens", "revoke", id)
+	return p
+}
+
+// stopped is a data directory that is not there yet.
 func stopped(t *testing.T) place {
 	t.Helper()
 	return place{env: []string{"DATA_DIR=" + filepath.Join(t.TempDir(), "data")}}
@@ -127,7 +137,7 @@ func startAndStop(t *testing.T, p place, more ...string) (url string, stop func(
 // everyPlace calls f with an instance that does not run, with one that runs in
 // the same data directory, and with one that runs elsewhere.
 func everyPlace(t *testing.T, f func(t *testing.T, p place)) {
-	t.Run("stopped", func(t *testing.T) { f(t, stopped(t)) })
+	t.Run("stopped", func(t *testing.T) { f(t, emptied(t)) })
 	t.Run("running", func(t *testing.T) {
 		p := stopped(t)
 		p.url = start(t, p)

@@ -70,7 +70,7 @@ func (p *program) addKey(ctx context.Context, key string, o *keysAdd) error {
 	}
 	var added bool
 	var id gateway.KeyID
-	err = p.operate(ctx, func(op operator) (err error) {
+	err = p.operateOrMake(ctx, func(op operator) (err error) {
 		id, added, err = op.AddKey(ctx, name, k)
 		return err
 	})

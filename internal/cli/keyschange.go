@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -98,9 +97,6 @@ func (p *program) changeKeys(cmd *cobra.Command, o *keysChange, args []string) e
 	if err != nil {
 		return err
 	}
-	if there, err := p.thereIs(); err != nil || !there {
-		return errors.Join(err, p.nothingThere(set.provider))
-	}
 	return p.operate(ctx, func(op operator) error {
 		out := changedKeys{Total: len(set.refs)}
 		if o.dryRun || filtered {
@@ -126,11 +122,6 @@ func (p *program) changeKeys(cmd *cobra.Command, o *keysChange, args []string) e
 		out.Provider, out.Done, out.DryRun = set.provider, o.done, o.dryRun
 		return p.reportChange(&out, o.json)
 	})
-}
-
-// nothingThere is the error of a command for which there is no store yet.
-func (p *program) nothingThere(name gateway.ProviderName) error {
-	return partError{fmt.Errorf("the %s pool is empty", name)}
 }
 
 func (p *program) reportChange(out *changedKeys, asJSON bool) error {

@@ -138,10 +138,6 @@ func TestChangeKeysUsage(t *testing.T) {
 		r := p.fails(t, exitUsage, c.words, "", append([]string{"keys"}, strings.Fields(c.args)...)...)
 		wantText(t, "standard output", r.out, "")
 	}
-	// Where there is no store none is made.
-	p.fails(t, exitPart, "the ollama pool is empty", "", "keys", "delete", "--all", "--yes")
-	p.fails(t, exitPart, "the ollama pool is empty", "", "keys", "check", "--all")
-	p.fails(t, exitPart, "the ollama pool is empty", "", "keys", "export")
 	if _, err := os.Stat(p.dir()); err == nil {
 		t.Error("a data directory was made")
 	}

@@ -84,9 +84,6 @@ func (p *program) checkKeys(cmd *cobra.Command, o *keysCheck, args []string) err
 	if err != nil {
 		return err
 	}
-	if there, err := p.thereIs(); err != nil || !there {
-		return errors.Join(err, p.nothingThere(set.provider))
-	}
 	return p.operate(ctx, func(op operator) error {
 		if o.background {
 			return p.startCheck(ctx, op, &set, o.json)

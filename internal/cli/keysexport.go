@@ -58,9 +58,6 @@ func (p *program) exportKeys(ctx context.Context, o *keysExport) error {
 	case o.output == "":
 		return usageError{errors.New("--output is empty")}
 	}
-	if there, err := p.thereIs(); err != nil || !there {
-		return errors.Join(err, p.nothingThere(name))
-	}
 	lines := &lineCount{}
 	err = p.operate(ctx, func(op operator) error {
 		return p.writeOut(o.output, o.force, func(w io.Writer) error {

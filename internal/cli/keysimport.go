@@ -119,7 +119,7 @@ func (p *program) importAll(ctx context.Context, in *newKeys) (added, existing i
 			return countNew(in.keys, err)
 		}
 	}
-	err = p.operate(ctx, func(op operator) (err error) {
+	err = p.operateOrMake(ctx, func(op operator) (err error) {
 		added, existing, err = op.AddKeys(ctx, in)
 		return err
 	})

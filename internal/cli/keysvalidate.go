@@ -49,7 +49,7 @@ type validatedJSON struct {
 func (p *program) importGood(ctx context.Context, t *tally, in *newKeys, o *keysImport, shown *progress) error {
 	goesOn := false // the server has all keys and checks them, whoever watches
 	var result goodKeys
-	err := p.operate(ctx, func(op operator) (err error) {
+	err := p.operateOrMake(ctx, func(op operator) (err error) {
 		result, err = op.AddGoodKeys(ctx, in, func(s step) {
 			goesOn = op.Runs()
 			shown.show(s.line)

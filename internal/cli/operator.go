@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"net/url"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -88,8 +87,18 @@ const (
 )
 
 // operate calls use with the instance that a command is for: that of --server,
-// or the one of the data directory, whether it runs or not.
-func (p *program) operate(ctx context.Context, use func(op operator) error) (err error) {
+// or the one of the data directory, whether it runs or not. Where there is none
+// it fails and makes none.
+func (p *program) operate(ctx context.Context, use func(op operator) error) error {
+	if err := p.mustBe(); err != nil {
+		return err
+	}
+	return p.operateOrMake(ctx, use)
+}
+
+// operateOrMake is operate for commands that add something: where there is no
+// store it makes one.
+func (p *program) operateOrMake(ctx context.Context, use func(op operator) error) (err error) {
 	cfg, err := p.settings()
 	if err != nil {
 		return err
@@ -112,15 +121,23 @@ func (p *program) settings() (*config.Config, error) {
 // thereIs reports whether there is an instance at all: one of --server, or a
 // store in the data directory.
 func (p *program) thereIs() (bool, error) {
-	cfg, err := p.settings()
-	if err != nil || p.server != "" {
-		return true, err
-	}
-	_, err = os.Stat(app.StorePath(cfg.DataDir))
-	if errors.Is(err, fs.ErrNotExist) {
+	err := p.mustBe()
+	if errors.Is(err, app.ErrNoStore) {
 		return false, nil
 	}
 	return true, err
+}
+
+// mustBe fails where there is no instance at all, and says how to name another.
+func (p *program) mustBe() error {
+	cfg, err := p.settings()
+	if err != nil || p.server != "" {
+		return err
+	}
+	if err = app.FindStore(cfg); errors.Is(err, app.ErrNoStore) {
+		return fmt.Errorf("%w: 'serve', 'keys import' and 'tokens create' make one; DATA_DIR chooses the directory, --server=URL reaches an instance that runs elsewhere", err)
+	}
+	return err
 }
 
 func (p *program) reach(ctx context.Context, cfg *config.Config) (operator, error) {

@@ -89,7 +89,7 @@ func (p *program) createToken(cmd *cobra.Command, name string, o *tokensCreate) 
 	if err != nil {
 		return usageError{fmt.Errorf("--expires %w", err)}
 	}
-	return p.operate(cmd.Context(), func(op operator) error {
+	return p.operateOrMake(cmd.Context(), func(op operator) error {
 		made, err := op.CreateToken(cmd.Context(), name, providers, ttl, asked)
 		if err != nil {
 			return err

@@ -57,7 +57,7 @@ func TestTokensEverywhere(t *testing.T) {
 			r := p.fails(t, exitPart, "no such token", "", "tokens", "revoke", ref)
 			wantNone(t, r.out+r.err, token)
 		}
-		wantAll(t, p.ok(t, "", "tokens", "list").out, "no token yet")
+		wantAll(t, emptied(t).ok(t, "", "tokens", "list").out, "no token yet")
 	})
 }
 
@@ -102,7 +102,7 @@ func TestTokensUsage(t *testing.T) {
 		wantNone(t, r.err, "canary")
 		wantText(t, "standard output", r.out, "")
 	}
-	wantAll(t, p.ok(t, "", "tokens", "list").out, "no token yet")
+	wantAll(t, emptied(t).ok(t, "", "tokens", "list").out, "no token yet")
 }
 
 func TestLifetime(t *testing.T) {
