@@ -15,77 +15,16 @@ func keyWith(n int, user string, expires time.Time, st gateway.KeyState) gateway
 	return gateway.Key{Secret: secretOf(n), Username: user, CreatedAt: noon, ExpiresAt: expires, State: st}
 }
 
-func conformRests(t *testing.T, open openStore) {
-	s := open(Options{})
-	rest := func(until time.Duration, why string) gateway.KeyState {
-		return gateway.KeyState{RestsUntil: noon.Add(until), LastError: why}
-	}
-	const hourly, weekly = "quota: hourly", "quota: weekly"
-	disabled := rest(time.Hour, hourly)
-	disabled.Disabled = gateway.DisabledManual
-	failed := rest(time.Hour, hourly)
-	failed.FailedUntil = noon.Add(time.Minute)
-	add(t, s, gateway.Ollama,
-		keyWith(0, "a", time.Time{}, rest(time.Hour, hourly)),
-		keyWith(1, "b", noon.Add(time.Hour), rest(time.Hour+time.Second, hourly)),
-		keyWith(2, "c", time.Time{}, rest(time.Hour+59*time.Second+999999*time.Microsecond, hourly)),
-		keyWith(3, "d", time.Time{}, rest(time.Hour, weekly)),
-		keyWith(4, "e", time.Time{}, rest(time.Minute, weekly)),
-		keyWith(5, "f", time.Time{}, rest(0, hourly)), // over
-		keyWith(6, "g", noon, rest(time.Hour, hourly)),
-		keyWith(7, "h", time.Time{}, disabled),
-		keyWith(8, "i", time.Time{}, failed),
-		keyWith(9, "j", time.Time{}, rest(2*time.Hour, "")),
-		keyWith(10, "k", time.Time{}, gateway.KeyState{}),
-	)
-	got, err := s.Rests(t.Context(), gateway.Ollama)
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantEqual(t, "rests", got, []gateway.RestGroup{
-		{Until: noon.Add(time.Minute), Reason: weekly, Keys: 1},
-		{Until: noon.Add(time.Hour), Reason: weekly, Keys: 1},
-		{Until: noon.Add(time.Hour + 59*time.Second + 999999*time.Microsecond), Reason: hourly, Keys: 3},
-		{Until: noon.Add(2 * time.Hour), Keys: 1},
-	})
-	if got, err = s.Rests(t.Context(), gateway.OpenRouter); len(got) != 0 || err != nil {
-		t.Errorf("rests of no keys: %v, %v", got, err)
-	}
-}
-
-func conformOuts(t *testing.T, open openStore) {
+func conformExpiring(t *testing.T, open openStore) {
 	s := open(Options{})
 	in := func(h int) time.Time { return noon.Add(time.Duration(h) * time.Hour) }
-	const refused, hand = "401 unauthorized", "disabled by the operator"
 	add(t, s, gateway.Ollama,
-		keyWith(0, "Anna", time.Time{}, gateway.KeyState{FailedUntil: in(2), LastError: refused}),
-		keyWith(1, " anna ", time.Time{}, gateway.KeyState{FailedUntil: in(1), RestsUntil: in(3), LastError: refused}),
-		keyWith(2, "bert", time.Time{}, gateway.KeyState{FailedUntil: in(4), LastError: refused, Disabled: gateway.DisabledAuto, DisabledUntil: noon}),
-		keyWith(3, "N/A", in(1), gateway.KeyState{FailedUntil: in(1), LastError: refused}), // expires before it returns
-		keyWith(4, "", time.Time{}, gateway.KeyState{FailedUntil: noon, LastError: refused}),
-		keyWith(5, "cleo", time.Time{}, gateway.KeyState{Disabled: gateway.DisabledAuto, DisabledUntil: in(1), FailedUntil: in(5), LastError: refused}),
-		keyWith(6, "cleo", time.Time{}, gateway.KeyState{Disabled: gateway.DisabledAuto, DisabledUntil: in(6), LastError: refused}),
-		keyWith(7, "dora", time.Time{}, gateway.KeyState{Disabled: gateway.DisabledManual, FailedUntil: in(1), LastError: hand}),
-		keyWith(8, "", noon, gateway.KeyState{Disabled: gateway.DisabledManual, LastError: hand}),
-		keyWith(9, "", noon, gateway.KeyState{}),
-		keyWith(10, "ok", in(1), gateway.KeyState{}),
-		keyWith(11, "rests", time.Time{}, gateway.KeyState{RestsUntil: in(1), LastError: "quota"}),
+		keyWith(0, "a", time.Time{}, gateway.KeyState{FailedUntil: in(2)}),
+		keyWith(1, "b", in(1), gateway.KeyState{FailedUntil: in(1)}),
+		keyWith(2, "", noon, gateway.KeyState{Disabled: gateway.DisabledManual}),
+		keyWith(3, "", noon, gateway.KeyState{}),
+		keyWith(4, "c", in(1), gateway.KeyState{}),
 	)
-	if _, err := s.writer.ExecContext(t.Context(), "insert into ollama_api_keys (api_key, username, status) values ('fake-foreign-key-1', 'else', 'disabled')"); err != nil {
-		t.Fatal(err)
-	}
-	got, err := s.Outs(t.Context(), gateway.Ollama)
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantEqual(t, "outs", got, []gateway.OutGroup{
-		{Status: gateway.KeyFailed, Reason: refused, Keys: 4, Accounts: 2, Returns: in(2)},
-		{Status: gateway.KeyDisabled, Disabled: gateway.DisabledAuto, Reason: refused, Keys: 2, Accounts: 1, Returns: in(5)},
-		{Status: gateway.KeyDisabled, Disabled: gateway.DisabledManual, Keys: 1, Accounts: 1},
-		{Status: gateway.KeyDisabled, Disabled: gateway.DisabledManual, Reason: hand, Keys: 1, Accounts: 1},
-		{Status: gateway.KeyExpired, Keys: 1},
-		{Status: gateway.KeyExpired, Reason: hand, Keys: 1},
-	})
 	for _, c := range []struct {
 		from, until time.Time
 		want        int

@@ -285,8 +285,6 @@ func conformEnded(t *testing.T, open openStore) {
 		"Session":       func() error { _, _, err := s.Session(ctx, "x"); return err },
 		"UpdateToken":   func() error { _, _, err := s.UpdateToken(ctx, tok.Hash, gateway.TokenChange{Name: &name}); return err },
 		"KeyIDs":        func() error { _, err := s.KeyIDs(ctx, gateway.Ollama, gateway.KeyFilter{}); return err },
-		"Rests":         func() error { _, err := s.Rests(ctx, gateway.Ollama); return err },
-		"Outs":          func() error { _, err := s.Outs(ctx, gateway.Ollama); return err },
 		"ExpiringKeys":  func() error { _, err := s.ExpiringKeys(ctx, gateway.Ollama, noon, noon); return err },
 		"SetCategories": func() error { return s.SetCategories(ctx, gateway.Ollama, map[gateway.KeyID]string{id: "kimi"}) },
 	} {

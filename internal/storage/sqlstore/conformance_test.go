@@ -51,8 +51,7 @@ var conformance = map[string]func(t *testing.T, open openStore){
 	"limits of others are read":           conformTokenLimitsOfOthers,
 	"tokens change":                       conformUpdateToken,
 	"plain tokens change":                 conformUpdatePlainToken,
-	"rests are grouped":                   conformRests,
-	"what is out is grouped":              conformOuts,
+	"expiring keys are counted":           conformExpiring,
 	"filters choose what lists show":      conformKeyIDs,
 	"pages make up the list":              conformPages,
 	"categories are set":                  conformCategories,
@@ -198,8 +197,6 @@ func conformProviders(t *testing.T, open openStore) {
 		"ModelTotals": func() error { _, err := s.ModelTotals(ctx, p); return err },
 		"KeyEvents":   func() error { _, err := s.KeyEvents(ctx, p, "x", 1); return err },
 		"KeyIDs":      func() error { _, err := s.KeyIDs(ctx, p, gateway.KeyFilter{}); return err },
-		"Rests":       func() error { _, err := s.Rests(ctx, p); return err },
-		"Outs":        func() error { _, err := s.Outs(ctx, p); return err },
 		"Expiring":    func() error { _, err := s.ExpiringKeys(ctx, p, noon, noon); return err },
 		"ModelHours":  func() error { _, err := s.ModelHours(ctx, p, noon); return err },
 	}
