@@ -81,7 +81,7 @@ func TestDemoWithItsPortTaken(t *testing.T) {
 }
 
 func newDemo(t *testing.T, args ...string) *Instance {
-	i := newInstance(t)
+	i := newInstance(t, "LISTEN_ADDR=") // as if it were not set
 	i.Args = append([]string{"demo"}, args...)
 	return i
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,13 +33,16 @@ func (p *program) demoCommand() *cobra.Command {
 		Long: `Demo runs the same server against a simulated upstream on this machine, with
 a pool of sample keys of which some are revoked, out of credit or over quota.
 It needs no account and no internet, keeps its data in a temporary directory
-and removes that at the end.`,
+and removes that at the end. Of the settings in the environment it follows
+LISTEN_ADDR alone, unless --listen says otherwise.`,
 		Example: `  ollama-api-pool demo
   ollama-api-pool demo --listen 127.0.0.1:9000`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return p.demo(cmd.Context(), listen) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.demo(cmd.Context(), cmp.Or(listen, p.variable("LISTEN_ADDR")))
+		},
 	}
-	cmd.Flags().StringVar(&listen, "listen", "", "listen on this `address` (default "+demoAddr+", or any free port if that is taken)")
+	cmd.Flags().StringVar(&listen, "listen", "", "listen on this `address` (default LISTEN_ADDR, else "+demoAddr+", or any free port if that is taken)")
 	return cmd
 }
 
@@ -78,7 +82,7 @@ func startSimulator(ctx context.Context) (url string, stop func(), err error) {
 }
 
 // startDemo starts the app with settings of its own: those of the environment
-// belong to the real one.
+// belong to the real one, but for where to listen, "" where nobody said.
 func (p *program) startDemo(ctx context.Context, listen, dir, upstream string) (*app.App, error) {
 	addr := listen
 	if addr == "" {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -188,12 +187,7 @@ func (p *program) reencrypt(ctx context.Context, cfg *config.Config, from, to ga
 // newEncryptionKey reads the key for 'encryption rotate' as the settings read
 // ENCRYPTION_KEY.
 func (p *program) newEncryptionKey() (gateway.Secret, error) {
-	text := ""
-	for _, e := range p.environ {
-		if v, ok := strings.CutPrefix(e, newKeyName+"="); ok {
-			text = strings.TrimSpace(v) // of two the later counts
-		}
-	}
+	text := p.variable(newKeyName)
 	if text == "" {
 		return "", fmt.Errorf("%s, the key that is to replace ENCRYPTION_KEY, is not set in the environment: %s", newKeyName, makeKey)
 	}

@@ -18,7 +18,7 @@ import (
 
 // operatorCommands are the commands for who runs an instance.
 func (p *program) operatorCommands() []*cobra.Command {
-	return []*cobra.Command{p.keysCommand(), p.tokensCommand(), p.statsCommand(), p.requestsCommand(), p.jobsCommand(), p.configCommand(), p.classifyCommand(), p.encryptionCommand(), p.backupCommand(), p.restoreCommand(), p.completionCommand()}
+	return []*cobra.Command{p.keysCommand(), p.tokensCommand(), p.statsCommand(), p.requestsCommand(), p.jobsCommand(), p.configCommand(), p.classifyCommand(), p.encryptionCommand(), p.backupCommand(), p.restoreCommand(), p.selftestCommand(), p.healthcheckCommand(), p.completionCommand()}
 }
 
 // operator is what commands ask of an instance. One that runs is asked over
