@@ -64,16 +64,22 @@ func (r *run) hold(a answer) {
 }
 
 // vouched ends a row of refusals. Up to the one with a number, see heard, they
-// are certain, or else the whole row is asked for again.
+// are certain, or else the whole row is asked for again. Where too many in good
+// standing were refused even what is certain is asked for again: an outage may
+// be over in a moment.
 func (r *run) vouched(number int, certain bool) {
 	if !certain {
 		number = r.answered
 	}
+	tooMany := r.good.many()
 	before, after := split(r.held, number)
 	for _, a := range before {
-		r.believe(a, certain)
+		r.believe(a, certain && !tooMany)
 	}
-	r.held, r.accounts, r.good = nil, nil, nil
+	r.held, r.accounts = nil, nil
+	if !tooMany || len(after) == 0 { // else the rest of the row is no more certain
+		r.good = nil
+	}
 	for _, a := range after {
 		r.hold(a)
 	}

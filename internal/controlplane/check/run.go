@@ -94,8 +94,9 @@ const (
 //     one held back is, a key in good standing.
 //   - When refusals of twenty accounts are held back (a key without an account
 //     counts as one), the last key that was valid is asked about again. If it still
-//     is they are believed. Otherwise this is an outage as above, and at its end
-//     they are asked about again, once.
+//     is they are believed, but those of twenty accounts in good standing are asked
+//     about again, once. Otherwise this is an outage as above, and at its end all of
+//     them are.
 //   - What ends a row of refusals, or of answers that show nothing, must have been
 //     asked after the row: an answer on its way may be from before an outage.
 //   - Where no key has been valid yet, the run goes on looking for one. If it finds

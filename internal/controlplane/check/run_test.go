@@ -236,6 +236,15 @@ func TestRun(t *testing.T) {
 				return valid
 			},
 		},
+		"everybody is refused for a moment": { // over before anybody can doubt it
+			targets: list(1000, true), valid: 1000,
+			says: func(_ Target, _ int, since time.Duration) gateway.CheckOutcome {
+				if since > time.Second && since < 1200*time.Millisecond {
+					return refused
+				}
+				return valid
+			}, most: 10 * time.Second,
+		},
 		"everybody is refused for a while at the beginning": {
 			targets: list(1000, true), valid: 1000,
 			says: func(_ Target, _ int, since time.Duration) gateway.CheckOutcome {
