@@ -206,6 +206,7 @@ type OutGroup struct {
 	Reason   string
 	Keys     int
 	Accounts int       // how many user names they belong to
+	Since    time.Time // when the earliest of the refusals was by which they are out; zero: not known
 	Returns  time.Time // when the first of them returns by itself; zero: none does
 }
 

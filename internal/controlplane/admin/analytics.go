@@ -150,7 +150,7 @@ func (out *analyticsAnswer) take(s *span, p gateway.ProviderName, point *gateway
 type modelAnswer struct {
 	Model    string               `json:"model"`
 	Provider gateway.ProviderName `json:"provider"`
-	Share    float64              `json:"share" description:"Of all requests, in percent."`
+	Share    float64              `json:"share" description:"Of all requests of the range, also those that named no model or none that was found, in percent."`
 	tallyAnswer
 	LastUsed *time.Time `json:"lastUsed" description:"The beginning of the minute, hour or day in which it was used last."`
 }
@@ -168,7 +168,7 @@ type tokenUseAnswer struct {
 	Token    string  `json:"token" description:"Masked; empty where the token is gone."`
 	Name     string  `json:"name"`
 	Provider string  `json:"provider"`
-	Share    float64 `json:"share" description:"Of all requests, in percent."`
+	Share    float64 `json:"share" description:"Of the requests of all tokens in the range, in percent."`
 	tallyAnswer
 	LastUsed *time.Time `json:"lastUsed"`
 }

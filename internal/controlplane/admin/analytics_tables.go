@@ -125,8 +125,8 @@ func (a *API) rows(ctx context.Context, t *table, of gateway.Subject) (page []su
 	if err != nil {
 		return nil, 0, 0, err
 	}
-	for i := range found {
-		requests += found[i].tally.Requests
+	if requests, err = a.allRequests(ctx, t, of, found); err != nil {
+		return nil, 0, 0, err
 	}
 	t.sort(found)
 	if t.csv {
@@ -138,6 +138,23 @@ func (a *API) rows(ctx context.Context, t *table, of gateway.Subject) (page []su
 		err = a.complete(ctx, &t.span, of, page)
 	}
 	return page, len(found), requests, err
+}
+
+// allRequests is of how many requests the rows of a table have their shares: of
+// tokens all have one; some requests name no model, or none that was found.
+func (a *API) allRequests(ctx context.Context, t *table, of gateway.Subject, rows []subject) (requests int64, err error) {
+	for i := range rows {
+		requests += rows[i].tally.Requests
+	}
+	if of != gateway.OfModel {
+		return requests, nil
+	}
+	providers, err := a.tallies(ctx, &t.span, t.chosen, gateway.TallyQuery{Of: gateway.OfProvider, Counted: true})
+	var all int64
+	for i := range providers {
+		all += providers[i].tally.Requests
+	}
+	return max(all, requests), err // models may be sampled apart
 }
 
 func (t *table) sort(rows []subject) {

@@ -77,6 +77,15 @@ func TestModelsTable(t *testing.T) {
 		m.Duration == nil || !m.LastUsed.Equal(date(9, 13, 0)) || m.FirstByte == nil {
 		t.Errorf("m2: %+v", m)
 	}
+	// What named no model, or none that was found, is among all requests, too.
+	s.apply(gateway.Delta{Provider: gateway.OpenRouter, Tallies: []gateway.TallyDelta{{Of: gateway.OfProvider, Minute: date(9, 12, 0), Tally: tallied(245, 245, time.Second, 0)}}})
+	if _, of := names("pageSize=2"); of.Models[1].Share != 10.2 {
+		t.Errorf("with others: %+v", of.Models[1])
+	}
+	var o overviewAnswer
+	if s.read("/admin/overview", &o); o.TopModels[1].Share != 10.2 {
+		t.Errorf("in the overview: %+v", o.TopModels[1])
+	}
 	for query, want := range map[string][]string{
 		"sort=requests&pageSize=2":                   {"ol=cmd|'calc'!A1", "olm5"},
 		"sort=-failure&pageSize=3&page=2":            {"olm3", "olm2", "olm1"},

@@ -119,7 +119,7 @@ func (a *API) overview(ctx context.Context, name string, chosen []gateway.Provid
 	if err != nil {
 		return nil, err
 	}
-	out.Attention = a.attention(chosen, standings, &groups)
+	out.Attention = a.attention(chosen, standings, &groups, s.now)
 	out.Rests = newRestAnswers(groups.rests, s.now)
 	out.LastFailures, out.Log, err = a.lastFailures(ctx, name)
 	return out, err
@@ -194,6 +194,12 @@ func (a *API) topModels(ctx context.Context, s *span, chosen []gateway.ProviderN
 		return nil, err
 	}
 	found = found[:min(len(found), most)]
+	if err := a.complete(ctx, s, gateway.OfModel, found); err != nil {
+		return nil, err
+	}
+	for i := range found { // models may be sampled apart
+		requests = max(requests, found[i].tally.Requests)
+	}
 	out := make([]modelAnswer, 0, len(found))
 	for i := range found {
 		out = append(out, newModelAnswer(&found[i], requests))

@@ -33,7 +33,7 @@ type attentionAnswer struct {
 	Keys     int           `json:"keys"`
 	Accounts int           `json:"accounts" description:"How many user names they belong to, 0 where it is not known."`
 	Soon     int           `json:"soon" description:"Keys that expire within seven days."`
-	Since    *time.Time    `json:"since"`
+	Since    *time.Time    `json:"since" description:"Of provider_down since when it is; of keys_refused when the earliest of the refusals was by which these keys are out. It follows from when they return and how long a refusal counts, so after a change of KEY_FAILED_SECONDS or KEY_DISABLED_SECONDS it is off by as much for earlier ones; of a key that was refused again meanwhile the last time counts. Null where it is not known."`
 	Until    *time.Time    `json:"until" description:"When the first of the keys returns by itself."`
 	Filter   *filterAnswer `json:"filter" description:"What shows these keys in GET /admin/api-keys; null where it is not about keys."`
 }
@@ -81,7 +81,7 @@ func (a *API) groups(ctx context.Context, chosen []gateway.ProviderName, now tim
 
 // attention lists what needs attention, five things at most: what stops
 // everything, then what can be mended, then what is good to know.
-func (a *API) attention(chosen []gateway.ProviderName, standings []Standing, g *groups) []attentionAnswer {
+func (a *API) attention(chosen []gateway.ProviderName, standings []Standing, g *groups, now time.Time) []attentionAnswer {
 	out := []attentionAnswer{}
 	for i, p := range chosen {
 		if s := &standings[i]; s.Open && s.Enabled {
@@ -91,7 +91,7 @@ func (a *API) attention(chosen []gateway.ProviderName, standings []Standing, g *
 			})
 		}
 	}
-	out = append(out, refusedGroups(g.outs)...)
+	out = append(out, refusedGroups(g.outs, now)...)
 	out = append(out, longRests(g.rests)...)
 	for i, p := range chosen {
 		expired, soon := standings[i].Keys[gateway.KeyExpired], g.soon[i]
@@ -116,7 +116,7 @@ func concerns(kind string, p gateway.ProviderName, status gateway.KeyStatus) att
 
 // refusedGroups are the largest groups of keys that were refused. A key that
 // the operator has disabled is out on purpose.
-func refusedGroups(outs []outOf) []attentionAnswer {
+func refusedGroups(outs []outOf, now time.Time) []attentionAnswer {
 	refused := slices.DeleteFunc(slices.Clone(outs), func(o outOf) bool {
 		return o.Status == gateway.KeyExpired || o.Disabled == gateway.DisabledManual
 	})
@@ -125,6 +125,9 @@ func refusedGroups(outs []outOf) []attentionAnswer {
 	for _, o := range refused[:min(len(refused), maxRefused)] {
 		one := concerns(attentionRefused, o.provider, o.Status)
 		one.Reason, one.Keys, one.Accounts, one.Until = textOrNull(o.Reason), o.Keys, o.Accounts, orNull(o.Returns)
+		if o.Since.Before(now) { // else a setting has changed
+			one.Since = orNull(o.Since)
+		}
 		out = append(out, one)
 	}
 	return out

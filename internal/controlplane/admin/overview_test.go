@@ -117,6 +117,9 @@ func TestOverview(t *testing.T) {
 	var models []string
 	for _, m := range o.TopModels {
 		models = append(models, fmt.Sprint(m.Model, m.Requests, m.Share))
+		if m.Duration == nil || m.Duration.P95 != 3925 || m.Model != "x/y" && (m.FirstByte == nil || m.FirstByte.P50 != 325) {
+			t.Errorf("times of %s: %+v %+v", m.Model, m.Duration, m.FirstByte)
+		}
 	}
 	if want := []string{"gpt-oss:120b200 66.67", "kimi-k2:1t50 16.67", "x/y50 16.67"}; !slices.Equal(models, want) {
 		t.Errorf("models %v", models)
@@ -195,7 +198,7 @@ func TestFiguresAreRefused(t *testing.T) {
 
 func TestAttention(t *testing.T) {
 	out := func(p gateway.ProviderName, status gateway.KeyStatus, by gateway.DisabledReason, why string, keys int) outOf {
-		return outOf{p, gateway.OutGroup{Status: status, Disabled: by, Reason: why, Keys: keys, Accounts: 1}}
+		return outOf{p, gateway.OutGroup{Status: status, Disabled: by, Reason: why, Keys: keys, Accounts: 1, Since: date(9, 14, 0)}}
 	}
 	both := gateway.Providers()
 	standings := []Standing{
@@ -218,8 +221,9 @@ func TestAttention(t *testing.T) {
 		},
 	}
 	a := &API{opt: Options{Encrypted: false}}
+	g.outs[4].Since = wednesday.Add(time.Hour)
 	var got []string
-	for _, x := range a.attention(both, standings, &g) {
+	for _, x := range a.attention(both, standings, &g, wednesday) {
 		line := x.Kind
 		if x.Provider != nil {
 			line += " " + *x.Provider
@@ -227,14 +231,17 @@ func TestAttention(t *testing.T) {
 		if x.Reason != nil {
 			line += " " + *x.Reason
 		}
+		if x.Since != nil {
+			line += x.Since.Format(" 15:04")
+		}
 		if x.Filter != nil {
 			line += " " + string(x.Filter.Status)
 		}
 		got = append(got, fmt.Sprint(line, " ", x.Keys, " ", x.Accounts, " ", x.Soon))
 	}
 	want := []string{
-		"keys_refused openrouter 402 no credit disabled 37 1 0",
-		"keys_refused openrouter 403 key refused failed 5 1 0",
+		"keys_refused openrouter 402 no credit 14:00 disabled 37 1 0",
+		"keys_refused openrouter 403 key refused failed 5 1 0", // of which it is not known
 		"keys_resting ollama quota: weekly resting 212 3 0",
 		"keys_expired ollama expired 87 0 14",
 		"store_unencrypted 0 0 0",
@@ -243,7 +250,7 @@ func TestAttention(t *testing.T) {
 		t.Errorf("\n got %q\nwant %q", got, want)
 	}
 	standings[1].Enabled = true
-	if first := a.attention(both, standings, &g); len(first) != maxAttention || first[0].Kind != attentionDown {
+	if first := a.attention(both, standings, &g, wednesday); len(first) != maxAttention || first[0].Kind != attentionDown {
 		t.Errorf("a provider that is down: %+v", first)
 	}
 }

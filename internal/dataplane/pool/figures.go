@@ -35,7 +35,7 @@ const groupBatch = 512
 // they return and by the reason, the soonest first; the others by status and
 // reason, the most keys first. It looks at every key, some at a time.
 func (p *Pool) Groups() (rests []gateway.RestGroup, outs []gateway.OutGroup) {
-	g := groups{rests: map[restKey]*restSum{}, outs: map[outKey]*outSum{}}
+	g := groups{settings: &p.settings, rests: map[restKey]*restSum{}, outs: map[outKey]*outSum{}}
 	for from, more := 0, true; more; from += groupBatch {
 		p.mu.Lock()
 		until := min(from+groupBatch, len(p.keys))
@@ -73,10 +73,12 @@ type outSum struct {
 	group    gateway.OutGroup
 	accounts map[uint64]struct{}
 	returns  int64
+	since    int64
 }
 
 // groups are the groups while they are made.
 type groups struct {
+	settings *Settings
 	rests map[restKey]*restSum
 	outs  map[outKey]*outSum
 }
@@ -115,6 +117,22 @@ func (g *groups) take(e *entry, returns int64) {
 	if returns != 0 && (o.returns == 0 || returns < o.returns) {
 		o.returns = returns
 	}
+	if since := g.since(e); since != 0 && (o.since == 0 || since < o.since) {
+		o.since = since
+	}
+}
+
+// since tells when a key was refused by which it is out, from when that is over
+// and how long it lasts; 0 where nobody refused it or that has no end. Of a key
+// that was refused again meanwhile it is the last time.
+func (g *groups) since(e *entry) int64 {
+	switch {
+	case e.status == failed:
+		return e.marks.failedUntil - int64(g.settings.FailedFor)
+	case e.status == disabled && e.marks.disabled == automatic && e.marks.disabledUntil != never:
+		return e.marks.disabledUntil - int64(g.settings.DisabledFor)
+	}
+	return 0
 }
 
 func (g *groups) lists() (rests []gateway.RestGroup, outs []gateway.OutGroup) {
@@ -126,7 +144,7 @@ func (g *groups) lists() (rests []gateway.RestGroup, outs []gateway.OutGroup) {
 		return cmp.Or(a.Until.Compare(b.Until), strings.Compare(a.Reason, b.Reason))
 	})
 	for _, o := range g.outs {
-		o.group.Accounts, o.group.Returns = len(o.accounts), fromNano(o.returns)
+		o.group.Accounts, o.group.Returns, o.group.Since = len(o.accounts), fromNano(o.returns), fromNano(o.since)
 		outs = append(outs, o.group)
 	}
 	slices.SortFunc(outs, func(a, b gateway.OutGroup) int {

@@ -35,7 +35,7 @@ func TestReturnsAndMasked(t *testing.T) {
 
 func TestGroups(t *testing.T) {
 	now := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
-	p := New(gateway.Ollama, Settings{FailedFor: time.Hour, DisableThreshold: 3, DisabledFor: time.Hour})
+	p := New(gateway.Ollama, Settings{FailedFor: time.Hour, DisableThreshold: 3, DisabledFor: 80 * time.Minute})
 	n := 0
 	put := func(user string, s gateway.KeyState, expires time.Time) {
 		n++
@@ -69,8 +69,8 @@ func TestGroups(t *testing.T) {
 		{Until: now.Add(2 * time.Minute), Reason: "quota: hourly", Keys: 1, Accounts: 1},
 	}
 	wantOuts := []gateway.OutGroup{
-		{Status: gateway.KeyFailed, Reason: "401 unauthorized", Keys: 3, Accounts: 1, Returns: now.Add(time.Minute)},
-		{Status: gateway.KeyDisabled, Disabled: gateway.DisabledAuto, Reason: "402 no credit", Keys: 1, Returns: now.Add(time.Hour)},
+		{Status: gateway.KeyFailed, Reason: "401 unauthorized", Keys: 3, Accounts: 1, Since: now.Add(-59 * time.Minute), Returns: now.Add(time.Minute)},
+		{Status: gateway.KeyDisabled, Disabled: gateway.DisabledAuto, Reason: "402 no credit", Keys: 1, Since: now.Add(-20 * time.Minute), Returns: now.Add(time.Hour)},
 		{Status: gateway.KeyDisabled, Disabled: gateway.DisabledManual, Reason: "disabled by the operator", Keys: 1},
 		{Status: gateway.KeyExpired, Reason: "401 unauthorized", Keys: 1, Accounts: 1},
 	}
