@@ -192,6 +192,8 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 		{"jobs", "list"},
 		{"backup", "-"},
 		{"completion", "bash"},
+		{"selftest", "--url", "http://127.0.0.1:1", "--token", "x"},
+		{"selftest", "--url", "http://127.0.0.1:1", "--token", "x", "--json"},
 	} {
 		err := Run(t.Context(), append([]string{"x"}, args...), p.env, Streams{In: strings.NewReader(""), Out: brokenPipe{}, Err: &bytes.Buffer{}})
 		if err == nil {

@@ -56,14 +56,14 @@ func newRemote(base string, token gateway.Secret, proxy func(*http.Request) (*ur
 
 // distant speaks to the instance of --server.
 func distant(server string, token gateway.Secret) (operator, error) {
-	u, err := url.Parse(server)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, usageError{errors.New("--server must be an address such as https://pool.example.com, without a user name or a query")}
+	base, err := serverAddress("--server", server)
+	if err != nil {
+		return nil, err
 	}
 	if token == "" {
 		return nil, errors.New("--server needs the admin token of that instance: set ADMIN_TOKEN")
 	}
-	return newRemote(strings.TrimRight(server, "/"), token, http.ProxyFromEnvironment), nil
+	return newRemote(base, token, http.ProxyFromEnvironment), nil
 }
 
 // ready reports whether the instance serves.
