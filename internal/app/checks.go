@@ -226,7 +226,7 @@ func (w *checkWork) run(ctx context.Context, p *jobs.Progress) error {
 	o.Settle = func(ctx context.Context, results []check.Result) error { return w.settle(ctx, p, results) }
 	o.Progress = func(s check.Summary) {
 		p.Update(func(j *gateway.Job) {
-			j.Done = s.Asked + w.missing
+			j.Done, j.Waiting = s.Asked+w.missing, s.Waiting
 			j.Counts[check.CountHealthy], j.Counts[check.CountUnhealthy], j.Counts[check.CountInconclusive] = s.Valid, s.Refused, s.Inconclusive
 			countMissing(j, w.missing)
 			copyFamilies(j, s.Categories)

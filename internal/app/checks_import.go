@@ -107,7 +107,7 @@ func (w *importWork) check(ctx context.Context, p *jobs.Progress) (check.Summary
 	}
 	o.Progress = func(s check.Summary) {
 		p.Update(func(j *gateway.Job) {
-			j.Done = s.Asked
+			j.Done, j.Waiting = s.Asked, s.Waiting
 			j.Counts[check.CountValid], j.Counts[check.CountInvalid], j.Counts[check.CountInconclusive] = s.Valid, s.Refused, s.Inconclusive
 			copyFamilies(j, s.Categories)
 		})

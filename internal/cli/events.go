@@ -63,19 +63,28 @@ func toldError(data []byte) error {
 
 // step is how far a check or an import is.
 type step struct {
-	Done         int `json:"done"`
-	Total        int `json:"total"`
-	Healthy      int `json:"healthy"`
-	Unhealthy    int `json:"unhealthy"`
-	Valid        int `json:"valid"`
-	Invalid      int `json:"invalid"`
-	Inconclusive int `json:"inconclusive"`
+	Done         int    `json:"done"`
+	Total        int    `json:"total"`
+	Healthy      int    `json:"healthy"`
+	Unhealthy    int    `json:"unhealthy"`
+	Valid        int    `json:"valid"`
+	Invalid      int    `json:"invalid"`
+	Inconclusive int    `json:"inconclusive"`
+	Waiting      string `json:"waiting"`
 }
 
 // line is the step for people.
 func (s step) line() string {
 	good, bad := s.Healthy+s.Valid, s.Unhealthy+s.Invalid
-	return fmt.Sprintf("%s %d of %d keys: %d good, %d refused, %d unclear", bar(s.Done, s.Total), s.Done, s.Total, good, bad, s.Inconclusive)
+	return fmt.Sprintf("%s %d of %d keys: %d good, %d refused, %d unclear", bar(s.Done, s.Total), s.Done, s.Total, good, bad, s.Inconclusive) + waits(s.Waiting)
+}
+
+// waits is the end of a line about something that waits.
+func waits(why string) string {
+	if why == "" {
+		return ""
+	}
+	return "; waiting: " + printable(why)
 }
 
 // barWidth is the length of a progress bar, in characters.

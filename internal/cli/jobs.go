@@ -30,6 +30,7 @@ type job struct {
 	Done        int                  `json:"done"`
 	Rate        float64              `json:"rate"` // steps per second
 	SecondsLeft *int                 `json:"secondsLeft"`
+	Waiting     *string              `json:"waiting"` // why it makes no progress at present
 	Counts      map[string]int       `json:"counts"`
 	Categories  map[string]int       `json:"categories"`
 	BadListed   int                  `json:"badListed"`
@@ -198,6 +199,9 @@ func (p *program) sayJob(j *job, asJSON bool) error {
 		done += ", " + within(time.Duration(*j.SecondsLeft)*time.Second) + " left"
 	}
 	line("done", done)
+	if j.Waiting != nil {
+		line("waiting", printable(*j.Waiting))
+	}
 	line("outcome", counts(j.Counts))
 	line("families", counts(j.Categories))
 	if j.BadListed > 0 {
@@ -241,7 +245,7 @@ func (p *program) watchJob(ctx context.Context, id string, asJSON bool) error {
 				break
 			}
 			shown.show(func() string {
-				return fmt.Sprintf("%s %d of %d: %s", bar(j.Done, j.Total), j.Done, j.Total, counts(j.Counts))
+				return j.line()
 			})
 			select {
 			case <-ctx.Done():
@@ -258,6 +262,15 @@ func (p *program) watchJob(ctx context.Context, id string, asJSON bool) error {
 		}
 		return nil
 	})
+}
+
+// line is how far a job is, for people.
+func (j *job) line() string {
+	why := ""
+	if j.Waiting != nil {
+		why = *j.Waiting
+	}
+	return fmt.Sprintf("%s %d of %d: %s", bar(j.Done, j.Total), j.Done, j.Total, counts(j.Counts)) + waits(why)
 }
 
 func (p *program) jobsCancelCommand() *cobra.Command {

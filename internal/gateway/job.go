@@ -40,6 +40,7 @@ type Job struct {
 	Categories map[string]int // valid keys by family
 	Bad        []BadKey       // the first of those that could not be used
 	Error      string         // why it failed
+	Waiting    string         // why it makes no progress at present, "" while it does; not stored
 }
 
 // BadKey is a line or key that could not be used, without its content.

@@ -131,10 +131,16 @@ type checkProgress struct {
 	Healthy      int `json:"healthy"`
 	Unhealthy    int `json:"unhealthy"`
 	Inconclusive int `json:"inconclusive"`
+	jobWait
+}
+
+// jobWait tells of a job under way that it waits.
+type jobWait struct {
+	Waiting string `json:"waiting,omitempty"`
 }
 
 var aboutJobs = "It runs as a job, one at a time for each provider (409 while another runs), and goes on when the caller leaves. " +
-	"With `Accept: text/event-stream` the answer is a stream of events: `progress` every half second and at last `result`, or `error`. "
+	"With `Accept: text/event-stream` the answer is a stream of events: `progress` every half second, with `waiting` while the upstream is down, and at last `result`, or `error`. "
 
 var checkKeysDoc = operation{
 	summary: "Check many keys", group: "Checks", query: checkQuery{}, body: checkRequest{}, answer: healthAnswer{}, optional: true, tolerant: true,
@@ -177,7 +183,7 @@ func (a *API) checkKeys(w http.ResponseWriter, r *http.Request) error {
 	}
 	return a.follow(w, r, job.ID, following{
 		progress: func(j *gateway.Job) any {
-			return checkProgress{j.Done, j.Total, j.Counts[check.CountHealthy], j.Counts[check.CountUnhealthy], j.Counts[check.CountInconclusive]}
+			return checkProgress{j.Done, j.Total, j.Counts[check.CountHealthy], j.Counts[check.CountUnhealthy], j.Counts[check.CountInconclusive], jobWait{j.Waiting}}
 		},
 		result: func(out *bufio.Writer, j *gateway.Job) error {
 			return writeLists(out, totalsOf(j, c.named-c.count(there)), longList{"results", len(results), func(i int) any {

@@ -64,6 +64,7 @@ type liveJob struct {
 	Done      int                  `json:"done"`
 	Total     int                  `json:"total"`
 	Counts    map[string]int       `json:"counts"`
+	Waiting   *string              `json:"waiting"` // as in the list of jobs
 	StartedAt time.Time            `json:"startedAt"`
 }
 

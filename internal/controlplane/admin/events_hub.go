@@ -169,7 +169,7 @@ func (a *API) jobsPicture() (text []byte, running bool) {
 	out := jobsEvent{Jobs: []liveJob{}}
 	for _, j := range a.live.RunningJobs() {
 		out.Jobs = append(out.Jobs, liveJob{
-			ID: j.ID, Kind: j.Kind, Provider: j.Provider, State: j.State, Done: j.Done, Total: j.Total, Counts: j.Counts, StartedAt: j.StartedAt.UTC(),
+			ID: j.ID, Kind: j.Kind, Provider: j.Provider, State: j.State, Done: j.Done, Total: j.Total, Counts: j.Counts, Waiting: textOrNull(j.Waiting), StartedAt: j.StartedAt.UTC(),
 		})
 	}
 	return encoded(out), len(out.Jobs) > 0

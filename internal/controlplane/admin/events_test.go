@@ -152,8 +152,10 @@ func TestEvents(t *testing.T) {
 	// Jobs while they run, and when the last one has ended.
 	jobs.Store(&[]gateway.Job{{ID: "0123456789abcdef", Kind: gateway.JobCheck, Provider: gateway.Ollama, State: gateway.JobRunning, Done: 3, Total: 9}})
 	v.until("jobs", `"done":3,"total":9`)
+	jobs.Store(&[]gateway.Job{{ID: "0123456789abcdef", State: gateway.JobRunning, Done: 4, Total: 9, Waiting: "the upstream is down"}})
+	v.until("jobs", `"waiting":"the upstream is down"`)
 	jobs.Store(&[]gateway.Job{{ID: "0123456789abcdef", State: gateway.JobRunning, Done: 5, Total: 9}})
-	v.until("jobs", `"done":5`)
+	v.until("jobs", `"done":5,"total":9,"counts":null,"waiting":null`)
 	later := view(t, address, "Last-Event-ID", e.id)
 	if missed := later.until("requests", `"count":1`); missed.id != last.id {
 		t.Errorf("%+v", missed)

@@ -43,7 +43,8 @@ type jobAnswer struct {
 	Total       int                  `json:"total" description:"Steps, 0 while unknown."`
 	Done        int                  `json:"done"`
 	Rate        float64              `json:"rate" description:"Steps per second, on average."`
-	SecondsLeft *int                 `json:"secondsLeft" description:"Of a job that runs, as far as that can be told."`
+	SecondsLeft *int                 `json:"secondsLeft" description:"Of a job that runs, as far as that can be told; null while it waits."`
+	Waiting     *string              `json:"waiting" description:"Of a job that runs why it makes no progress at present: the upstream is down, or refuses everybody. It goes on by itself when that is over, or stops after two minutes."`
 	Counts      map[string]int       `json:"counts" description:"What came of the steps: healthy, unhealthy, inconclusive, missing; valid, invalid, added, existing, bad."`
 	Categories  map[string]int       `json:"categories" description:"Valid keys by family of models."`
 	BadListed   int                  `json:"badListed" description:"How many lines and keys that could not be used its table lists."`
@@ -64,7 +65,10 @@ func newJobAnswer(j *gateway.Job, now time.Time) jobAnswer {
 	if took := until.Sub(j.StartedAt).Seconds(); took > 0 {
 		out.Rate = math.Round(100*float64(j.Done)/took) / 100
 	}
-	if j.State == gateway.JobRunning && out.Rate > 0 && j.Total > 0 {
+	if j.State == gateway.JobRunning {
+		out.Waiting = textOrNull(j.Waiting)
+	}
+	if j.State == gateway.JobRunning && j.Waiting == "" && out.Rate > 0 && j.Total > 0 {
 		left := int(math.Ceil(float64(max(j.Total-j.Done, 0)) / out.Rate))
 		out.SecondsLeft = &left
 	}

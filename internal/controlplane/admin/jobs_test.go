@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -115,6 +116,46 @@ func (p *pool) begin(call, body string, headers ...string) string {
 		p.Fatalf("%s: %d %s", call, a.status, a.body)
 	}
 	return out.Job.ID
+}
+
+// A job that waits for its upstream says so instead of guessing when it ends.
+func TestJobWaits(t *testing.T) {
+	var up atomic.Bool
+	p := startWith(t, knows(t, func(*testkit.Call) testkit.Answer {
+		if up.Load() {
+			return nil
+		}
+		return testkit.JSON(503, `{"error":"busy"}`)
+	}))
+	p.add("good", 40)
+	streamed := make(chan string, 1)
+	go func() {
+		streamed <- p.call("POST /admin/keys/health-check", "", "Accept", "text/event-stream").body
+	}()
+	var page struct {
+		Running []struct {
+			ID          string
+			Done        int
+			Waiting     *string
+			SecondsLeft *int
+		}
+	}
+	for until := time.Now().Add(soon); len(page.Running) == 0 || page.Running[0].Waiting == nil; time.Sleep(5 * time.Millisecond) {
+		if p.read("GET /admin/jobs", &page); time.Now().After(until) {
+			t.Fatalf("no job waits: %+v", page)
+		}
+	}
+	if j := page.Running[0]; *j.Waiting != "the upstream gives no usable answer at present" || j.SecondsLeft != nil || j.Done == 0 {
+		t.Errorf("%s, %d done, %v left", *j.Waiting, j.Done, j.SecondsLeft)
+	}
+	up.Store(true)
+	p.awaitJob(page.Running[0].ID, "done")
+	if a := p.call("GET /admin/jobs/"+page.Running[0].ID, ""); !strings.Contains(a.body, `"waiting":null`) {
+		t.Errorf("when it is done: %s", a.body)
+	}
+	if got := <-streamed; !strings.Contains(got, `"waiting":"the upstream gives`) || !strings.Contains(got, `"done":40,"total":40,"healthy":40,"unhealthy":0,"inconclusive":0}`) {
+		t.Errorf("the stream: %s", got)
+	}
 }
 
 func TestJobsAreShown(t *testing.T) {

@@ -72,6 +72,7 @@ type importProgress struct {
 	Valid        int `json:"valid"`
 	Invalid      int `json:"invalid"`
 	Inconclusive int `json:"inconclusive"`
+	jobWait
 }
 
 var importValidatedDoc = operation{
@@ -129,7 +130,7 @@ func (a *API) importValidated(w http.ResponseWriter, r *http.Request) error {
 	}
 	return a.follow(w, r, job.ID, following{
 		progress: func(j *gateway.Job) any {
-			return importProgress{j.Done, j.Total, j.Counts[check.CountValid], j.Counts[check.CountInvalid], j.Counts[check.CountInconclusive]}
+			return importProgress{j.Done, j.Total, j.Counts[check.CountValid], j.Counts[check.CountInvalid], j.Counts[check.CountInconclusive], jobWait{j.Waiting}}
 		},
 		fault:  nothingAdded,
 		result: func(out *bufio.Writer, j *gateway.Job) error { return g.write(out, j, tried) },

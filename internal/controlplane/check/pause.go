@@ -25,6 +25,15 @@ func (r *run) pause() (over bool, err error) {
 	if r.control != nil && r.askControl(true) {
 		return false, nil
 	}
+	r.sum.Waiting = waitsRefusing
+	if r.outage {
+		r.sum.Waiting = waitsSilent
+	}
+	r.tell()
+	defer func() {
+		r.sum.Waiting = ""
+		r.tell()
+	}()
 	began := time.Now()
 	for wait := firstWait; ; wait = min(2*wait, longestWait) {
 		if err := r.sleep(wait); err != nil {

@@ -51,7 +51,8 @@ type Options struct {
 	// Settle takes results that are certain, in no particular order, each target
 	// once. The run waits for it. Its context does not end with the run's.
 	Settle func(context.Context, []Result) error
-	// Progress is told how far the run is, after every answer. May be nil.
+	// Progress is told how far the run is, after every answer and when it begins
+	// or ends to wait. May be nil.
 	Progress func(Summary)
 
 	Concurrency int // probes at a time; 0: 16
@@ -65,6 +66,7 @@ type Summary struct {
 	Refused      int
 	Inconclusive int
 	Categories   map[string]int // valid keys by family; not to be changed
+	Waiting      string         // why the run pauses at present, "" while it does not
 	// Stopped says why the run ended early, "" if it did not. Targets that were
 	// not asked about then have no result.
 	Stopped string
@@ -75,6 +77,8 @@ const (
 	reasonEverybody = "the upstream refuses every key, which speaks against the upstream"
 	reasonSilent    = "the upstream gave no usable answer for two minutes"
 	reasonRefusing  = "the upstream refused also keys that it had accepted before, for two minutes"
+	waitsSilent     = "the upstream gives no usable answer at present"
+	waitsRefusing   = "the upstream refuses also keys that it had accepted before"
 )
 
 // Run asks about all targets and settles what it learns. It returns when every
@@ -283,6 +287,10 @@ func (r *run) note(a answer, broken bool) {
 	default:
 		r.silent = append(r.silent, a)
 	}
+	r.tell()
+}
+
+func (r *run) tell() {
 	if r.o.Progress != nil {
 		r.o.Progress(r.sum)
 	}
@@ -299,8 +307,6 @@ func (r *run) settle() error {
 	if err := r.o.Settle(context.WithoutCancel(r.ctx), ready); err != nil {
 		return err
 	}
-	if r.o.Progress != nil {
-		r.o.Progress(r.sum)
-	}
+	r.tell()
 	return nil
 }

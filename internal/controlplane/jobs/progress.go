@@ -27,7 +27,7 @@ type Progress struct {
 	job gateway.Job
 }
 
-// Update changes the job's figures: Total, Done, Counts, Categories. The
+// Update changes the job's figures: Total, Done, Counts, Categories, Waiting. The
 // function must be quick and keep nothing of what it is given.
 func (p *Progress) Update(change func(*gateway.Job)) {
 	p.mu.Lock()
@@ -85,7 +85,7 @@ func (p *Progress) ended(cause, err error) gateway.Job {
 			j.Error = e.Message
 		}
 	}
-	j.FinishedAt = p.now().UTC()
+	j.Waiting, j.FinishedAt = "", p.now().UTC()
 	j.UpdatedAt = j.FinishedAt
 	return j
 }
