@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"slices"
-	"strings"
 	"time"
 
 	"ollama-api-pool/internal/gateway"
@@ -224,33 +223,13 @@ func (b *batch) state(st *gateway.KeyState, ids []gateway.KeyID) {
 		ids, st.ConsecutiveFailures)
 }
 
-// addUpRows is how many keys' attempts one statement adds.
-const addUpRows = 100
-
 // addUp adds attempts to the keys' statistics. The rate of success leaves out
 // attempts that the client broke off.
-func (b *batch) addUp(deltas []gateway.KeyDelta) {
-	whole := len(deltas) - len(deltas)%addUpRows
-	b.addUpBy(addUpRows, deltas[:whole])
-	b.addUpBy(len(deltas)-whole, deltas[whole:])
-}
-
-// addUpBy adds n keys' attempts at a time.
-func (b *batch) addUpBy(n int, deltas []gateway.KeyDelta) {
-	if len(deltas) == 0 {
-		return
-	}
-	rows := strings.Repeat(", (?, ?, ?, ?, ?, ?, ?)", n)[len(", "):]
-	b.run(addAttemptsBefore+rows+addAttemptsAfter, func(exec func(args ...any) int64) {
-		args := make([]any, 0, 7*n)
-		for chunk := range slices.Chunk(deltas, n) {
-			args = args[:0]
-			for i := range chunk {
-				c := &chunk[i].Counts
-				args = append(args, string(chunk[i].Key), c.Total, c.Success, c.Failure, at(c.LastUsed), at(c.LastSuccess), at(c.LastFailure))
-			}
-			exec(args...)
-		}
+func (b *batch) addUp(keys []summed) {
+	counted := slices.DeleteFunc(slices.Clone(keys), func(k summed) bool { return !k.counted })
+	b.runRows(addAttemptsBefore, addAttemptsAfter, len(counted), func(args []any, i int) []any {
+		c := &counted[i].counts
+		return append(args, counted[i].id, c.Total, c.Success, c.Failure, at(c.LastUsed), at(c.LastSuccess), at(c.LastFailure))
 	})
 }
 

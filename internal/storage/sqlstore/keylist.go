@@ -32,7 +32,9 @@ type fragment struct {
 // Keys returns a page of keys and how many there are on all pages. Searching
 // ignores the case of letters and knows no wildcards. Without an order keys come
 // as they were made; those that lack the value to sort by come last either way.
-// Rows that another program has inserted are taken in first.
+// Rows that another program has inserted are taken in first. Counts are exact;
+// which keys are on a page by their last use follows from what is folded, which
+// lags behind by what Fold has yet to add.
 func (s *Store) Keys(ctx context.Context, p gateway.ProviderName, q gateway.KeyQuery) (page []gateway.Key, total int, err error) {
 	const did = "list the keys in the store"
 	t, err := tablesOf(p)
@@ -51,9 +53,6 @@ func (s *Store) Keys(ctx context.Context, p gateway.ProviderName, q gateway.KeyQ
 	if err := s.adopt(ctx, t); err != nil {
 		return nil, 0, s.dialect.fault(did, err)
 	}
-	if err := s.Fold(ctx); err != nil {
-		return nil, 0, err
-	}
 	err = s.read(ctx, did, func(inside context.Context, tx *sql.Tx) error {
 		where, err := s.where(inside, tx, t, f, now)
 		if err != nil {
@@ -64,8 +63,14 @@ func (s *Store) Keys(ctx context.Context, p gateway.ProviderName, q gateway.KeyQ
 			return err
 		}
 		l.few = total <= fewKeys && where.text != everyKey
-		page, err = l.page(segments, total, q.Offset, q.Limit)
-		return err
+		if page, err = l.page(segments, total, q.Offset, q.Limit); err != nil {
+			return err
+		}
+		by := ""
+		if strings.TrimPrefix(q.Sort, "-") == "last_used" {
+			by = "lastUsed"
+		}
+		return l.addJournalled(page, by, q.Sort != "last_used")
 	})
 	if err != nil {
 		return nil, 0, err

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -22,7 +23,7 @@ type segment struct {
 	where fragment // which keys; no text: all
 	order string   // every column followed by {d}, the direction
 	desc  bool
-	used  bool // of keys that were used: from is {p}key_stats alone, as s
+	used  string // of keys that were used: what the order begins with; from is {p}key_stats alone, as s
 }
 
 // orderOf is an order by its name, as segments; nil for status, which has its own,
@@ -52,7 +53,7 @@ func (s *Store) orderOf(name string, filtered bool) []segment {
 		if !filtered {
 			// Each row is a key's, so the keys need not be looked up. A row without
 			// one, as other programs may leave behind, makes its page shorter.
-			used.from, used.used = "{p}key_stats s", true
+			used.from, used.used = "{p}key_stats s", "s.last_used"
 		}
 		return []segment{
 			used,
@@ -185,8 +186,12 @@ func (l *lister) part(seg *segment, n, offset, limit int) ([]gateway.Key, error)
 	order := strings.ReplaceAll(seg.order, "{d}", direction)
 	f := l.chosen(seg)
 	page := "k.key_id in (select k.key_id"
-	if seg.used {
+	if seg.used != "" {
 		page = "k.api_key in (select s.api_key"
+		var err error
+		if offset, err = l.leap(seg, &f, desc, n, offset); err != nil {
+			return nil, err
+		}
 	}
 	text := "select " + keyColumns + ", " + countColumns +
 		" from {p}keys k left join {p}key_stats s on s.api_key = k.api_key where " + page + f.text +
@@ -200,4 +205,56 @@ func (l *lister) part(seg *segment, n, offset, limit int) ([]gateway.Key, error)
 		slices.Reverse(keys)
 	}
 	return keys, err
+}
+
+// defaultFar is from which offset on a page of keys that were used is looked for
+// by a leap; leapKeys is from about how many keys it is guessed where that leads.
+const (
+	defaultFar = 10_000
+	leapKeys   = 1000
+)
+
+// leap shortens the way to a page that is far from the beginning: a sample of the
+// keys tells of one that stands somewhat before the page. How many are before
+// that one is counted, which takes less time than to sort them. It leaves out those
+// in f and returns the rest of the offset.
+func (l *lister) leap(seg *segment, f *fragment, desc bool, n, offset int) (int, error) {
+	if offset < l.s.far {
+		return offset, nil
+	}
+	before, notBefore, direction := "<", ">=", ""
+	if desc {
+		before, notBefore, direction = ">", "<=", " desc"
+	}
+	type place struct{ value, key any }
+	where := "where k.key_id < ?"
+	if seg.where.text != "" {
+		where += " and " + seg.where.text
+	}
+	until := fmt.Sprintf("%08x", uint64(1<<32)*leapKeys/uint64(max(n, leapKeys+1)))
+	rows, err := l.tx.QueryContext(l.ctx, l.t.sql("select "+seg.used+", s.api_key from {p}keys k join {p}key_stats s on s.api_key = k.api_key "+
+		where+" order by "+strings.ReplaceAll(seg.order, "{d}", direction)), append([]any{until}, seg.where.args...)...)
+	if err != nil {
+		return 0, err
+	}
+	sample, err := collect(rows, func(p *place) []any { return []any{&p.value, &p.key} })
+	if err != nil {
+		return 0, err
+	}
+	// Twice the root of the sample's size is four times what is to be expected
+	// that the guess is wrong by.
+	at := len(sample)*offset/n - int(2*math.Sqrt(float64(len(sample))))
+	if at < 0 {
+		return offset, nil
+	}
+	to := sample[at]
+	limit := " and (" + seg.used + ", s.api_key) "
+	var passed int
+	err = l.tx.QueryRowContext(l.ctx, l.t.sql("select count(*)"+f.text+limit+before+" (?, ?)"), slices.Concat(f.args, []any{to.value, to.key})...).Scan(&passed)
+	if err != nil || passed > offset {
+		return offset, err
+	}
+	f.text += limit + notBefore + " (?, ?)"
+	f.args = slices.Concat(f.args, []any{to.value, to.key})
+	return offset - passed, nil
 }

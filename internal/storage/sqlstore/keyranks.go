@@ -3,74 +3,55 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"math"
 
 	"ollama-api-pool/internal/gateway"
 )
 
 // rankColumns are the counts by which keys can be put in an order, from
-// {p}key_stats as s: first what says that there is none, where that can be, for
-// every column more makes sorting dearer.
-var rankColumns = map[string][2]string{
-	"requests": {"", "coalesce(s.total_requests, 0)"},
-	"success":  {"", "coalesce(s.success_count, 0)"},
-	"failure":  {"", "coalesce(s.failure_count, 0)"},
-	"lastUsed": {"s.last_used is null, ", "s.last_used"},
+// {p}key_stats as s.
+var rankColumns = map[string]string{
+	"requests": "coalesce(s.total_requests, 0)",
+	"success":  "coalesce(s.success_count, 0)",
+	"failure":  "coalesce(s.failure_count, 0)",
+	"lastUsed": "s.last_used",
+}
+
+// rankSegments are the keys in the order of a count.
+func rankSegments(by string, desc bool) []segment {
+	used := segment{from: "{p}key_stats s", used: rankColumns[by], order: rankColumns[by] + "{d}, s.api_key{d}", desc: desc}
+	unused := segment{where: fragment{text: "not exists (select 1 from {p}key_stats s where s.api_key = k.api_key)"}, order: "k.api_key{d}"}
+	if by == "lastUsed" { // which is not known of all that were used
+		used.where.text = "s.last_used is not null"
+		unused.where.text = "not exists (select 1 from {p}key_stats s where s.api_key = k.api_key and s.last_used is not null)"
+	}
+	return []segment{used, unused}
 }
 
 // KeyRanks returns a page of the keys in the order of a count (requests,
 // success, failure or lastUsed), the largest first unless ascending, and how
-// many keys there are. Keys that were never used come last either way. Only the
-// keys of the page are joined with their counts, so a page at the beginning
-// costs one look at the counts, however many keys there are.
+// many keys there are. Keys that were never used come last either way. The
+// counts are exact; which keys are on a page follows from those that are
+// folded, which lag behind by what Fold has yet to add.
 func (s *Store) KeyRanks(ctx context.Context, p gateway.ProviderName, by string, ascending bool, offset, limit int) (page []gateway.Key, total int, err error) {
 	t, err := tablesOf(p)
 	if err != nil {
 		return nil, 0, err
 	}
-	column, known := rankColumns[by]
-	if !known {
+	if rankColumns[by] == "" {
 		return nil, 0, gateway.Errorf(gateway.KindInvalid, "cannot put keys in the order of %q", gateway.Clip(by, 40))
 	}
-	if err := s.Fold(ctx); err != nil {
-		return nil, 0, err
-	}
-	if limit <= 0 {
-		limit = math.MaxInt32
-	}
-	order := column[0] + column[1] + " desc, s.api_key"
-	if ascending {
-		order = column[0] + column[1] + ", s.api_key"
-	}
 	err = s.read(ctx, "rank the keys in the store", func(inside context.Context, tx *sql.Tx) error {
-		var used int
-		row := tx.QueryRowContext(inside, t.sql("select (select count(*) from {p}keys), (select count(*) from {p}key_stats)"))
-		if err := row.Scan(&total, &used); err != nil {
+		l := lister{s: s, ctx: inside, until: ctx, tx: tx, t: t, where: fragment{text: everyKey}}
+		if total, err = l.count(&segment{}); err != nil {
 			return err
 		}
-		ranked := t.sql("select " + keyColumns + ", " + countColumns +
-			" from (select s.api_key from {p}key_stats s order by " + order + " limit ? offset ?) o" +
-			" join {p}key_stats s on s.api_key = o.api_key join {p}keys k on k.api_key = o.api_key order by " + order)
-		if page, err = s.rankedKeys(ctx, inside, tx, t, ranked, limit, max(offset, 0)); err != nil || len(page) == limit {
+		if page, err = l.page(rankSegments(by, !ascending), total, offset, limit); err != nil {
 			return err
 		}
-		unused := t.sql("select " + keyColumns + ", 0, 0, 0, null, null, null" +
-			" from (select api_key from {p}keys except select api_key from {p}key_stats order by api_key limit ? offset ?) o" +
-			" join {p}keys k on k.api_key = o.api_key order by o.api_key")
-		rest, err := s.rankedKeys(ctx, inside, tx, t, unused, limit-len(page), max(offset-used, 0))
-		page = append(page, rest...)
-		return err
+		return l.addJournalled(page, by, !ascending)
 	})
 	if err != nil {
 		return nil, 0, err
 	}
 	return page, total, nil
-}
-
-func (s *Store) rankedKeys(ctx, inside context.Context, tx *sql.Tx, t tables, text string, limit, offset int) ([]gateway.Key, error) {
-	rows, err := tx.QueryContext(inside, text, limit, offset)
-	if err != nil {
-		return nil, err
-	}
-	return s.keysOf(ctx, t, rows)
 }

@@ -84,8 +84,7 @@ func (s *Store) key(t tables, r *keyRow, counts gateway.KeyCounts) (gateway.Key,
 
 // EachKey calls visit for every key of a provider, in no particular order, and
 // stops at its first error. Rows that another program has inserted are taken
-// in first. Counts that are still in the journal are left out: loading must not
-// wait for them. visit must not call the Store.
+// in first. visit must not call the Store.
 func (s *Store) EachKey(ctx context.Context, p gateway.ProviderName, visit func(gateway.Key) error) error {
 	const did = "load the keys from the store"
 	t, err := tablesOf(p)
@@ -105,6 +104,10 @@ func (s *Store) EachKey(ctx context.Context, p gateway.ProviderName, visit func(
 		if err != nil {
 			return err
 		}
+		journalled := newKeySums(entryCounts)
+		if err := readJournal(inside, ctx, tx, t, journalled); err != nil {
+			return err
+		}
 		rows, err := tx.QueryContext(inside, t.sql("select "+keyColumns+" from {p}keys k"))
 		if err != nil {
 			return err
@@ -119,7 +122,9 @@ func (s *Store) EachKey(ctx context.Context, p gateway.ProviderName, visit func(
 			if err := rows.Scan(into...); err != nil {
 				return err
 			}
-			k, err := s.key(t, &r, counts[r.stored])
+			all, more := counts[r.stored], journalled.get(gateway.KeyID(r.id.String))
+			addCounts(&all, &more.counts)
+			k, err := s.key(t, &r, all)
 			if err != nil {
 				return err
 			}
@@ -254,6 +259,7 @@ func (s *Store) DeleteKeys(ctx context.Context, p gateway.ProviderName, ids []ga
 		} {
 			b.byIDs(text, ids)
 		}
+		b.strike(ids)
 		b.returning("delete from {p}keys where key_id in {ids} returning key_id", ids, func(id gateway.KeyID) { there[id] = true })
 		return b.err
 	})
@@ -304,19 +310,16 @@ func execAll(ctx context.Context, tx *sql.Tx, t tables, args []any, texts ...str
 	return n, nil
 }
 
-// Key returns one key, and whether it is there.
+// Key returns one key with its exact counts, and whether it is there.
 func (s *Store) Key(ctx context.Context, p gateway.ProviderName, id gateway.KeyID) (k gateway.Key, found bool, err error) {
 	t, err := tablesOf(p)
 	if err != nil {
 		return gateway.Key{}, false, err
 	}
-	if err := s.Fold(ctx); err != nil {
-		return gateway.Key{}, false, err
-	}
-	err = s.read(ctx, "read a key from the store", func(ctx context.Context, tx *sql.Tx) error {
+	err = s.read(ctx, "read a key from the store", func(inside context.Context, tx *sql.Tx) error {
 		var r keyRow
 		var c countRow
-		err := tx.QueryRowContext(ctx, t.sql("select "+keyColumns+", "+countColumns+
+		err := tx.QueryRowContext(inside, t.sql("select "+keyColumns+", "+countColumns+
 			" from {p}keys k left join {p}key_stats s on s.api_key = k.api_key where k.key_id = ?"), id).Scan(append(r.into(), c.into()...)...)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
@@ -324,7 +327,13 @@ func (s *Store) Key(ctx context.Context, p gateway.ProviderName, id gateway.KeyI
 		if err != nil {
 			return err
 		}
-		k, err = s.key(t, &r, c.counts())
+		journalled := sumsOf(entryCounts, id)
+		if err := readJournal(inside, ctx, tx, t, journalled); err != nil {
+			return err
+		}
+		counts, more := c.counts(), journalled.get(id)
+		addCounts(&counts, &more.counts)
+		k, err = s.key(t, &r, counts)
 		found = err == nil
 		return err
 	})

@@ -23,6 +23,12 @@ func valueLists(rows, columns int) string {
 
 // insertRows inserts n rows, many at a time. row appends the values of row i.
 func (b *batch) insertRows(text string, n int, row func(args []any, i int) []any) {
+	b.runRows(text, "", n, row)
+}
+
+// runRows runs a statement for n rows, many at a time: it is in two pieces,
+// between which the rows' values stand. row appends those of row i.
+func (b *batch) runRows(before, after string, n int, row func(args []any, i int) []any) {
 	if n == 0 {
 		return
 	}
@@ -32,7 +38,7 @@ func (b *batch) insertRows(text string, n int, row func(args []any, i int) []any
 		if from == whole {
 			rows, until = n-whole, n
 		}
-		b.run(text+valueLists(rows, columns), func(exec func(args ...any) int64) {
+		b.run(before+valueLists(rows, columns)+after, func(exec func(args ...any) int64) {
 			args := make([]any, 0, rows*columns)
 			for ; from < until; from += rows {
 				args = args[:0]

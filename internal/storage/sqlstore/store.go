@@ -28,7 +28,9 @@ type Options struct {
 	Now func() time.Time
 
 	busyTimeout time.Duration // 0: defaultBusy; tests shorten it
-	bulkFrom    int           // 0: defaultBulk; tests lower it
+	bulkFrom    int           // 0: defaultBulk; tests lower these
+	foldKeys    int           // 0: defaultFold
+	farAway     int           // 0: defaultFar
 }
 
 // defaultBusy is how long a write waits for another process's.
@@ -41,6 +43,8 @@ type Store struct {
 	seal    *seal
 	now     func() time.Time
 	bulk    int     // after how many new keys an import counts as a large one
+	fold    int     // about how many keys are folded at a time
+	far     int     // from which offset on a page is found by a leap
 	writer  *sql.DB // one connection: writes queue here instead of failing
 	reader  *sql.DB
 
@@ -90,6 +94,8 @@ func newStore(o Options) (*Store, error) {
 		seal:    seal,
 		now:     now,
 		bulk:    cmp.Or(o.bulkFrom, defaultBulk),
+		fold:    cmp.Or(o.foldKeys, defaultFold),
+		far:     cmp.Or(o.farAway, defaultFar),
 	}
 	s.journalled.Store(true) // what a kill left there is folded at the first look
 	return s, nil

@@ -13,8 +13,9 @@ import (
 
 // Tallies adds up what is stored by name, the most requests first unless q.Sort
 // says otherwise. Rows count whose period begins at q.Since or later and before
-// q.Until; the sums of ever are not bound to times. Those of keys take in their
-// journal first.
+// q.Until; the sums of ever are not bound to times. Those of keys are exact, but
+// where a page of all keys is asked for, which are on it follows from what is
+// folded: keys of which nothing is come last.
 func (s *Store) Tallies(ctx context.Context, p gateway.ProviderName, q gateway.TallyQuery) ([]gateway.NamedTally, error) {
 	order, err := orderOf(q.Sort)
 	if err != nil {
@@ -24,16 +25,14 @@ func (s *Store) Tallies(ctx context.Context, p gateway.ProviderName, q gateway.T
 	// to sort them alone than whole rows.
 	choose := len(q.Names) == 0 && q.Of != gateway.OfProvider && q.Limit > 0
 	var found []gateway.NamedTally
-	err = s.tallyQuery(ctx, p, &q, func(inside context.Context, tx *sql.Tx, t tables, names []string) error {
-		if choose {
-			var err error
-			if names, err = tallyNames(inside, tx, t, tallyPage(&q, order, s.now())); err != nil || len(names) == 0 {
-				return err
-			}
-		}
-		return s.eachTally(inside, ctx, tx, t, &q, names, true, func(name string, at time.Time, t *gateway.Tally) {
+	err = s.tallyQuery(ctx, p, &q, func(r *tallyReader) error {
+		visit := func(name string, at time.Time, t *gateway.Tally) {
 			found = append(found, gateway.NamedTally{Name: name, LastUsed: at, Tally: *t})
-		})
+		}
+		if choose {
+			return r.page(order, visit)
+		}
+		return r.each(true, visit)
 	})
 	if err != nil {
 		return nil, err
@@ -47,18 +46,13 @@ func (s *Store) Tallies(ctx context.Context, p gateway.ProviderName, q gateway.T
 
 // CountTallies tells how many names Tallies would return without a limit.
 func (s *Store) CountTallies(ctx context.Context, p gateway.ProviderName, q gateway.TallyQuery) (total int, err error) {
-	err = s.tallyQuery(ctx, p, &q, func(ctx context.Context, tx *sql.Tx, t tables, names []string) error {
-		return eachChunk(names, func(names []string) error {
-			where := tallyWhere(&q, names, s.now())
-			what := "count(distinct name)"
-			if q.Per == gateway.Ever {
-				what = "count(*)"
-			}
-			var n int
-			err := tx.QueryRowContext(ctx, t.sql("select "+what+where.text), where.args...).Scan(&n)
-			total += n
+	err = s.tallyQuery(ctx, p, &q, func(r *tallyReader) error {
+		if total, err = r.count(); err != nil {
 			return err
-		})
+		}
+		fresh, err := r.fresh()
+		total += len(fresh)
+		return err
 	})
 	return total, err
 }
@@ -67,8 +61,8 @@ func (s *Store) CountTallies(ctx context.Context, p gateway.ProviderName, q gate
 // order of time. Periods without requests have none. Those of ever have no time.
 func (s *Store) TallySeries(ctx context.Context, p gateway.ProviderName, q gateway.TallyQuery) ([]gateway.TallyPoint, error) {
 	var found []gateway.TallyPoint
-	err := s.tallyQuery(ctx, p, &q, func(inside context.Context, tx *sql.Tx, t tables, names []string) error {
-		return s.eachTally(inside, ctx, tx, t, &q, names, false, func(name string, at time.Time, t *gateway.Tally) {
+	err := s.tallyQuery(ctx, p, &q, func(r *tallyReader) error {
+		return r.each(false, func(name string, at time.Time, t *gateway.Tally) {
 			if q.Per == gateway.Ever {
 				at = time.Time{}
 			}
@@ -84,20 +78,14 @@ func (s *Store) TallySeries(ctx context.Context, p gateway.ProviderName, q gatew
 	return found, nil
 }
 
-// tallyQuery checks a query and hands fn the names that it asks for, each once;
-// none are all.
-func (s *Store) tallyQuery(ctx context.Context, p gateway.ProviderName, q *gateway.TallyQuery, fn func(ctx context.Context, tx *sql.Tx, t tables, names []string) error) error {
+// tallyQuery checks a query and hands fn what it reads with.
+func (s *Store) tallyQuery(ctx context.Context, p gateway.ProviderName, q *gateway.TallyQuery, fn func(r *tallyReader) error) error {
 	t, err := tablesOf(p)
 	if err != nil {
 		return err
 	}
 	if q.Per > gateway.Ever {
 		return gateway.Errorf(gateway.KindInvalid, "unknown period %d", q.Per)
-	}
-	if q.Of == gateway.OfKey {
-		if err := s.Fold(ctx); err != nil {
-			return err
-		}
 	}
 	var names []string
 	for _, name := range q.Names {
@@ -108,8 +96,14 @@ func (s *Store) tallyQuery(ctx context.Context, p gateway.ProviderName, q *gatew
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
-	return s.read(ctx, "read statistics from the store", func(ctx context.Context, tx *sql.Tx) error {
-		return fn(ctx, tx, t, names)
+	return s.read(ctx, "read statistics from the store", func(inside context.Context, tx *sql.Tx) error {
+		r := tallyReader{ctx: inside, until: ctx, tx: tx, t: t, q: q, names: names, now: s.now(), journalled: sumsOf(entryTally)}
+		if q.Of == gateway.OfKey && q.Per == gateway.Ever {
+			if err := r.readJournal(); err != nil {
+				return err
+			}
+		}
+		return fn(&r)
 	})
 }
 
@@ -152,22 +146,6 @@ func pageOf[T any](list []T, offset, limit int) []T {
 		list = list[:min(limit, len(list))]
 	}
 	return list
-}
-
-// namesAtOnce is how many names one statement asks for.
-const namesAtOnce = 200
-
-// eachChunk calls fn with some names at a time, and once where there are none.
-func eachChunk(names []string, fn func(names []string) error) error {
-	if len(names) == 0 {
-		return fn(nil)
-	}
-	for chunk := range slices.Chunk(names, namesAtOnce) {
-		if err := fn(chunk); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // tallyWhere is the part of a statement that says which rows it reads: those of
@@ -216,15 +194,6 @@ func tallyPage(q *gateway.TallyQuery, order tallyOrder, now time.Time) fragment 
 	return fragment{"select name" + f.text + " order by " + by + " limit ? offset ?", append(f.args, q.Limit, max(q.Offset, 0))}
 }
 
-// tallyNames reads the names of a tallyPage.
-func tallyNames(ctx context.Context, tx *sql.Tx, t tables, page fragment) ([]string, error) {
-	rows, err := tx.QueryContext(ctx, t.sql(page.text), page.args...)
-	if err != nil {
-		return nil, err
-	}
-	return collect(rows, func(name *string) []any { return []any{name} })
-}
-
 // tallySelect is the statement for the rows of some names, all where there are
 // none, or for their sums by name.
 func tallySelect(q *gateway.TallyQuery, names []string, sums bool, now time.Time) fragment {
@@ -245,35 +214,4 @@ func tallySelect(q *gateway.TallyQuery, names []string, sums bool, now time.Time
 	}
 	f := tallyWhere(q, names, now)
 	return fragment{"select name, " + when + ", " + strings.Join(columns, ", ") + f.text + group, f.args}
-}
-
-// eachTally calls visit for each row of some names, all where there are none, or
-// for their sums by name. ctx does not end, until is the caller's.
-func (s *Store) eachTally(ctx, until context.Context, tx *sql.Tx, t tables, q *gateway.TallyQuery, names []string, sums bool, visit func(name string, at time.Time, t *gateway.Tally)) error {
-	now := s.now()
-	return eachChunk(names, func(names []string) error {
-		f := tallySelect(q, names, sums, now)
-		rows, err := tx.QueryContext(ctx, t.sql(f.text), f.args...)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = rows.Close() }()
-		var name string
-		var at when
-		var tally gateway.Tally
-		into := []any{&name, &at}
-		for _, n := range tallyParts(&tally, q.Counted) {
-			into = append(into, n)
-		}
-		for rows.Next() {
-			if err := until.Err(); err != nil {
-				return err
-			}
-			if err := rows.Scan(into...); err != nil {
-				return err
-			}
-			visit(name, at.Time, &tally)
-		}
-		return rows.Err()
-	})
 }
