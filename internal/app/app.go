@@ -35,7 +35,7 @@ const (
 	followEvery = 2 * time.Second        // rows that something else inserted are noticed
 	rehashEvery = 2 * time.Second        // used plain tokens are replaced by hashes
 	forgetEvery = 10 * time.Second       // answers that are too old leave the cache
-	foldEvery   = time.Minute            // the journal of key counts is added up
+	foldEvery   = 5 * time.Second        // the journal of key counts is added up, see folding
 )
 
 // lastWrite is how long the final write may take after everything has stopped.
@@ -197,7 +197,7 @@ func (a *App) runLoops(ctx context.Context) {
 	a.loops.Every("write", flushEvery, 0, a.writer.flush)
 	a.loops.Every("follow", followEvery, followEvery/4, a.roster.follow)
 	a.loops.Every("rehash", rehashEvery, rehashEvery/4, a.roster.rehash)
-	a.loops.Every("fold", foldEvery, foldEvery/4, a.store.Fold)
+	a.loops.Every("fold", foldEvery, foldEvery/4, (&folding{fold: a.store.Fold}).runOnce)
 	a.loops.Every("tidy", tidyEvery, tidyEvery/4, a.tidy)
 	if every := a.cfg.HealthCheckInterval; every > 0 {
 		a.loops.Every("recheck", every, every/10, a.checks.recheck)

@@ -34,3 +34,30 @@ func (a *App) tidy(ctx context.Context) error {
 		a.store.PruneSessions(ctx),
 	)
 }
+
+// How the journal of key counts is added up: with a pause so many times as long
+// as that took the last time, a twentieth of one core at the most, but not later
+// than after foldLatest. What waits is part of what is shown all the same.
+const (
+	foldPause  = 20
+	foldLatest = time.Minute
+)
+
+// folding adds the journal of key counts up. It belongs to one loop.
+type folding struct {
+	fold  func(ctx context.Context) error
+	ended time.Time
+	took  time.Duration
+}
+
+// runOnce folds, unless the last time is not long enough ago.
+func (f *folding) runOnce(ctx context.Context) error {
+	begin := time.Now()
+	if begin.Sub(f.ended) < min(foldPause*f.took, foldLatest) {
+		return nil
+	}
+	err := f.fold(ctx)
+	f.ended = time.Now()
+	f.took = f.ended.Sub(begin)
+	return err
+}

@@ -1,8 +1,11 @@
 package app
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"ollama-api-pool/internal/gateway"
@@ -52,5 +55,32 @@ func TestTidy(t *testing.T) {
 	slices.Sort(want)
 	if err != nil || !slices.Equal(left, want) {
 		t.Errorf("the log keeps %v (%v), want %v", left, err, want)
+	}
+}
+
+// The longer it takes to add up, the longer nothing is added up.
+func TestFoldingPauses(t *testing.T) {
+	for took, want := range map[time.Duration]int{ // within two minutes, asked every five seconds
+		0: 24, 200 * time.Millisecond: 24, 400 * time.Millisecond: 12, 2 * time.Second: 3, 10 * time.Second: 2, time.Minute: 1,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			n := 0
+			f := folding{fold: func(context.Context) error {
+				n++
+				time.Sleep(took)
+				return errors.New("one that is told")
+			}}
+			until := time.Now().Add(2 * time.Minute)
+			for time.Now().Before(until) {
+				before := n
+				if err := f.runOnce(t.Context()); (err != nil) != (n > before) {
+					t.Fatalf("folded %d times, told %v", n-before, err)
+				}
+				time.Sleep(5 * time.Second)
+			}
+			if n != want {
+				t.Errorf("taking %s each: %d times, want %d", took, n, want)
+			}
+		})
 	}
 }
