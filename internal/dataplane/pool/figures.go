@@ -79,8 +79,8 @@ type outSum struct {
 // groups are the groups while they are made.
 type groups struct {
 	settings *Settings
-	rests map[restKey]*restSum
-	outs  map[outKey]*outSum
+	rests    map[restKey]*restSum
+	outs     map[outKey]*outSum
 }
 
 func (g *groups) take(e *entry, returns int64) {
