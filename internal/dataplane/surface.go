@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"ollama-api-pool/internal/gateway"
@@ -35,6 +36,7 @@ func (s *Surface) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if agent := r.Header["User-Agent"]; len(agent) > 0 {
 		x.Agent = gateway.StrikeTokens(agent[0])
 	}
+	x.Trace = wantsTrace(r.Header)
 	x.Record.StartedAt = s.Now()
 	x.Path, x.PathToken, x.Route, x.Refusal = s.Routes.Resolve(r.Method, r.URL.EscapedPath())
 	x.Path = strike(x.Path)
@@ -53,6 +55,13 @@ func (s *Surface) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.Done(x)
 	}()
 	s.Steps.ServeHTTP(w, r.WithContext(gateway.WithExchange(r.Context(), x)))
+}
+
+// wantsTrace reports whether a client asks with X-Pool-Trace for its request to
+// be kept in the request log. The header goes no further.
+func wantsTrace(h http.Header) bool {
+	v := h["X-Pool-Trace"]
+	return len(v) > 0 && (v[0] == "1" || strings.EqualFold(v[0], "true"))
 }
 
 // Admit is the step that turns away what has no address here.

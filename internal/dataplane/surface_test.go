@@ -62,6 +62,23 @@ func TestSurfaceOpensTheExchange(t *testing.T) {
 	}
 }
 
+func TestSurfaceTraces(t *testing.T) {
+	for value, want := range map[string]bool{"": false, "true": true, "True": true, "1": true, "0": false, "false": false, "yes": false} {
+		r := ask(t, "POST", "/v1/messages")
+		r.Header.Set("x-pool-trace", value)
+		if _, x := visit(t, &Surface{}, r, fine); x.Trace != want {
+			t.Errorf("%q: %v", value, x.Trace)
+		}
+	}
+	if _, x := visit(t, &Surface{}, ask(t, "POST", "/v1/messages"), fine); x.Trace {
+		t.Error("nobody asked for a trace")
+	}
+	none := http.Header{"User-Agent": {"curl/8"}}
+	if n := testing.AllocsPerRun(100, func() { wantsTrace(none) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func TestSurfaceTurnsAway(t *testing.T) {
 	for _, tt := range []struct {
 		method, path string

@@ -54,6 +54,7 @@ type Exchange struct {
 	ClientIP          netip.Addr
 	Agent             string // the client's User-Agent, uncut
 	Path              string // as the client asked, without a token
+	Trace             bool   // the client wants the request to be in the log, however it ends
 	PathToken         Secret // the token that stood in the path
 	Route             Route
 	Refusal           error      // why the address cannot be served; nil if it can

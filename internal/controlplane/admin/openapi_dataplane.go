@@ -128,6 +128,9 @@ func (p *paper) addOutside(x *outside) error {
 		o.Security = []map[string][]string{{}}
 	}
 	p.addPathParameters(&o, nil, x.path)
+	if x.access == forClients && x.status == 0 {
+		o.Parameters = append(o.Parameters, traceHeader())
+	}
 	if x.body != "" {
 		media, err := exampleOf(x.body)
 		if err != nil {
@@ -142,6 +145,16 @@ func (p *paper) addOutside(x *outside) error {
 		return err
 	}
 	return p.spec.AddOperation(strings.ToLower(x.method), x.path, o)
+}
+
+// traceHeader asks for a request's trail.
+func traceHeader() openapi31.ParameterOrReference {
+	about := "`true` or `1`: the request is kept in the request log however it ends, unless `REQUEST_LOG=off`. A second later " +
+		"`GET /admin/requests/{id}`, with the `X-Request-Id` of the answer, shows which keys were tried. Not sent upstream."
+	return openapi31.ParameterOrReference{Parameter: &openapi31.Parameter{
+		Name: "X-Pool-Trace", In: openapi31.ParameterInHeader, Description: &about,
+		Schema: map[string]any{"type": "string", "enum": []string{"true", "1"}},
+	}}
 }
 
 // addExample describes what comes back, by an example.

@@ -61,9 +61,10 @@ func NewTrail(o TrailOptions) *Trail { return &Trail{mode: o.Mode} }
 
 // Add notes one request that has ended, if it is one to be kept, and what it
 // meant for keys. It copies what it needs of x. For a request that went well
-// with its first key it does nothing, unless all are kept.
+// with its first key it does nothing, unless all are kept or its client asked
+// for a trace.
 func (t *Trail) Add(x *gateway.Exchange) {
-	keep, events := t.keeps(&x.Record), countEvents(x.Record.Attempts)
+	keep, events := t.keeps(x), countEvents(x.Record.Attempts)
 	if !keep && events == 0 {
 		return
 	}
@@ -139,12 +140,13 @@ func (t *Trail) delta(p gateway.ProviderName) *gateway.Delta {
 }
 
 // keeps reports whether a request belongs into the log.
-func (t *Trail) keeps(r *gateway.Record) bool {
+func (t *Trail) keeps(x *gateway.Exchange) bool {
+	r := &x.Record
 	if t.mode == TrailOff || !r.Counted {
 		return false
 	}
 	_, failure := r.Outcome()
-	return t.mode == TrailAll || failure || len(r.Attempts) > 1
+	return t.mode == TrailAll || x.Trace || failure || len(r.Attempts) > 1
 }
 
 // entryOf writes a request down.

@@ -30,6 +30,8 @@ func TestTrailKeeps(t *testing.T) {
 	left.Record.End = gateway.EndClientClosed
 	stranger := failure()
 	stranger.Record.Counted = false
+	traced, strange := tried(done("a", "t1"), "k1"), tried(done("a", "t1"), "k1")
+	traced.Trace, strange.Trace, strange.Record.Counted = true, true, false
 	for name, tt := range map[string]struct {
 		x                  *gateway.Exchange
 		off, failures, all int // entries
@@ -42,6 +44,8 @@ func TestTrailKeeps(t *testing.T) {
 		"cut":                         {broken, 0, 1, 1, 0},
 		"client left":                 {left, 0, 0, 1, 0},
 		"stranger":                    {stranger, 0, 0, 0, 1},
+		"success with a trace":        {traced, 0, 1, 1, 0},
+		"stranger with a trace":       {strange, 0, 0, 0, 0},
 	} {
 		for mode, want := range map[TrailMode]int{TrailOff: tt.off, TrailFailures: tt.failures, TrailAll: tt.all} {
 			trail := NewTrail(TrailOptions{Mode: mode})
