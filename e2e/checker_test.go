@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"ollama-api-pool/internal/gateway"
 	"ollama-api-pool/internal/simulator"
@@ -46,20 +48,27 @@ func (c *checker) settings() []string {
 	}
 }
 
-// storm makes the upstream answer every question behind the first ones with a
-// status. The channel is closed when that has happened so many times.
-func (c *checker) storm(behind, times, status int) <-chan struct{} {
-	enough := make(chan struct{})
-	c.setWeather(func(n int) int {
-		if n <= behind {
-			return 0
+// clearUp ends the weather once there were so many questions and nobody has
+// asked for a moment: whoever asks has noticed that something is wrong.
+func (c *checker) clearUp(ctx context.Context, after int) {
+	const moment, look = 300 * time.Millisecond, 10 * time.Millisecond
+	again := time.NewTicker(look)
+	defer again.Stop()
+	last, still := 0, time.Duration(0)
+	for still < moment {
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return
 		}
-		if n == behind+times {
-			close(enough)
+		c.mu.Lock()
+		n := c.number
+		c.mu.Unlock()
+		if still += look; n != last || n < after {
+			last, still = n, 0
 		}
-		return status
-	})
-	return enough
+	}
+	c.setWeather(nil)
 }
 
 // spent is how many requests would have cost tokens.

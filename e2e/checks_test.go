@@ -104,8 +104,11 @@ func TestChecks(t *testing.T) {
 	validated := importsValidated(t, i, up)
 	cancels(t, i, up)
 	interrupts(t, i, up)
-	for _, id := range []string{health, validated} {
-		searchAnswers(t, i, map[string]string{"key": idOf(checkedKey(14)), "id": id})
+	searchAnswers(t, i, map[string]string{"key": idOf(checkedKey(14)), "id": health})
+	for _, id := range []string{"", "/" + validated, "/" + validated + "/bad"} {
+		if got, err := i.Ask(t.Context(), call{method: "GET", path: "/admin/jobs" + id}); err != nil || got.Status != http.StatusOK {
+			t.Errorf("%s: %d %v", id, got.Status, err)
+		}
 	}
 	backs(t, i)
 	i.Stop()
@@ -132,8 +135,8 @@ func verifies(t *testing.T, i *Instance) {
 				got.UpstreamStatus != w.UpstreamStatus || (got.Error == "") != w.Valid || got.APIKey != gateway.MaskKey(gateway.Secret(checkedKey(n))) {
 				t.Errorf("key %d: %+v", n, got)
 			}
-			if status := i.Keys(gateway.Ollama)[idOf(checkedKey(n))].Status; status != w.Status {
-				t.Errorf("key %d is %s", n, status)
+			if now := get[keyEntry](t, i, "/admin/api-keys/"+idOf(checkedKey(n))); now.Status != w.Status {
+				t.Errorf("key %d is %s", n, now.Status)
 			}
 		}
 	}
@@ -313,11 +316,13 @@ func TestOutageChangesNoKey(t *testing.T) {
 			}
 			want[imported](t, i, http.StatusOK, withText(textImport, text.String()))
 			before := i.Keys(gateway.Ollama)
-			enough := up.storm(100, 45, status)
-			go func() {
-				<-enough // of them were answered in a row to know it for an outage
-				up.setWeather(nil)
-			}()
+			up.setWeather(func(n int) int {
+				if n > 100 {
+					return status
+				}
+				return 0
+			})
+			go up.clearUp(t.Context(), 120)
 			got := last[checkResult](t, events(t, i, withJSON("POST", healthCheck, nil)))
 			if got.Healthy+got.Inconclusive != 300 || got.Unhealthy != 0 || got.Stopped != "" {
 				t.Errorf("%d healthy, %d unhealthy, %d inconclusive, stopped: %q", got.Healthy, got.Unhealthy, got.Inconclusive, got.Stopped)
