@@ -19,6 +19,11 @@ func (r *Roster) KeyIDs(ctx context.Context, p gateway.ProviderName, f gateway.K
 	return r.store.KeyIDs(ctx, p, f)
 }
 
+// Categories counts the keys of a provider by category.
+func (r *Roster) Categories(ctx context.Context, p gateway.ProviderName) ([]gateway.CategoryCount, error) {
+	return r.store.Categories(ctx, p)
+}
+
 // EachKey calls visit for every key that a filter chooses, as they were at one
 // moment, and stops at its first error. visit must not change keys.
 func (r *Roster) EachKey(ctx context.Context, p gateway.ProviderName, f gateway.KeyFilter, visit func(gateway.Key) error) error {

@@ -15,19 +15,20 @@ import (
 )
 
 // keyFilter is what commands choose keys by.
-type keyFilter struct{ provider, status, category, search string }
+type keyFilter struct{ provider, status, category, search, reason string }
 
 func (f *keyFilter) flags(cmd *cobra.Command) {
 	providerFlag(cmd, &f.provider)
 	cmd.Flags().StringVar(&f.status, "status", "", "only keys in this `state`: active, resting, failed, disabled, expired")
 	cmd.Flags().StringVar(&f.category, "category", "", "only keys of this model `family`, such as gpt-oss")
 	cmd.Flags().StringVar(&f.search, "search", "", "only keys with this `text` in the user name, or that are this key, id or category")
+	cmd.Flags().StringVar(&f.reason, "reason", "", "only keys with exactly this `text` as their last error")
 	completeStatus(cmd)
 }
 
 // read checks what was given.
 func (f *keyFilter) read() (gateway.ProviderName, gateway.KeyFilter, error) {
-	want := gateway.KeyFilter{Category: strings.TrimSpace(f.category), Search: strings.TrimSpace(f.search)}
+	want := gateway.KeyFilter{Category: strings.TrimSpace(f.category), Search: strings.TrimSpace(f.search), Reason: strings.TrimSpace(f.reason)}
 	name, err := parseProvider(f.provider)
 	if err != nil {
 		return name, want, err
@@ -49,7 +50,7 @@ type keyChoice struct {
 
 const chooseHelp = `Keys are named by their id ('keys list' shows it) or by themselves; - reads such
 names from the standard input, one a line. Or they are chosen by what they are,
-with --status, --category and --search, or all with --all.`
+with --status, --category, --search and --reason, or all with --all.`
 
 func (c *keyChoice) flags(cmd *cobra.Command) {
 	c.keyFilter.flags(cmd)
@@ -71,7 +72,7 @@ type keySet struct {
 // the keys are chosen by what they are.
 func (c *keyChoice) check(cmd *cobra.Command, args []string) (filtered bool, err error) {
 	given := cmd.Flags().Changed
-	filtered = given("status") || given("category") || given("search")
+	filtered = given("status") || given("category") || given("search") || given("reason")
 	see := "\nSee '" + cmd.CommandPath() + " --help'"
 	switch {
 	case len(args) > 0 && (filtered || c.all):
@@ -79,7 +80,7 @@ func (c *keyChoice) check(cmd *cobra.Command, args []string) (filtered bool, err
 	case c.all && filtered:
 		return false, usageError{errors.New("--all and a filter are both there" + see)}
 	case len(args) == 0 && !filtered && !c.all:
-		return false, usageError{errors.New("which keys? Give their ids, or --status, --category or --search, or --all" + see)}
+		return false, usageError{errors.New("which keys? Give their ids, or --status, --category, --search or --reason, or --all" + see)}
 	case slices.Contains(args, "-") && len(args) > 1:
 		return false, usageError{errors.New("- stands alone" + see)}
 	}

@@ -51,6 +51,7 @@ is out of quota until a time); failed or disabled (refused by the upstream, or
 taken out by hand); expired.`,
 		Example: `  ollama-api-pool keys list
   ollama-api-pool keys list --status resting
+  ollama-api-pool keys list --status failed --reason '401 unauthorized'
   ollama-api-pool keys list --provider openrouter --sort -last_used --limit 10
   ollama-api-pool keys list --category gpt-oss --page 2
   ollama-api-pool keys list --search alice@example.com --json`,
@@ -69,7 +70,7 @@ taken out by hand); expired.`,
 // query checks what was asked for.
 func (o *keysList) query() (gateway.ProviderName, gateway.KeyQuery, error) {
 	name, f, err := o.read()
-	q := gateway.KeyQuery{Status: f.Status, Category: f.Category, Search: f.Search, Sort: o.sort, Limit: o.limit}
+	q := gateway.KeyQuery{Status: f.Status, Category: f.Category, Search: f.Search, Reason: f.Reason, Sort: o.sort, Limit: o.limit}
 	switch {
 	case err != nil:
 	case !slices.Contains(sortable, strings.TrimPrefix(o.sort, "-")):
@@ -112,7 +113,7 @@ func (p *program) listKeys(cmd *cobra.Command, o *keysList) error {
 		if page.Total > 0 {
 			return p.say("There are %s, none on page %d.\n", count(page.Total, "key"), o.page)
 		}
-		if q.Status != "" || q.Search != "" || q.Category != "" {
+		if q.Status != "" || q.Search != "" || q.Category != "" || q.Reason != "" {
 			return p.say("No %s key matches.\n", name)
 		}
 		return p.say("The %s pool is empty. Add keys from a file, one a line:\n\n  %s\n", name, p.importHint(name))

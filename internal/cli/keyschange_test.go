@@ -77,6 +77,15 @@ func TestChangeKeysEverywhere(t *testing.T) {
 		status("aaaa active", "bbbb active", "cccc active")
 		says("1 key disabled.", "keys", "disable", keyA)
 		status("aaaa disabled", "bbbb active", "cccc active")
+		const why = "disabled by the operator"
+		if got := fromJSON[listedKeysJSON](t, p.ok(t, "", "keys", "list", "--reason", why, "--json").out); got.Total != 1 || string(got.Keys[0].ID) != id(keyA) {
+			t.Errorf("list by reason: %+v", got)
+		}
+		wantText(t, "a part of a reason", p.ok(t, "", "keys", "list", "--reason", "disabled by").out, "No ollama key matches.\n")
+		wantText(t, "export by reason", p.ok(t, "", "keys", "export", "--reason", why).out, "alice@example.com----fake-k…aaaa\n")
+		says("1 key would be enabled.", "keys", "enable", "--reason", why, "--dry-run")
+		p.fails(t, exitPart, "no ollama key matches", "", "keys", "delete", "--status", "active", "--reason", why, "--yes")
+		p.fails(t, exitUsage, "the filter is empty: for all keys say --all", "", "keys", "delete", "--reason", " ", "--yes")
 		r := p.part(t, "", "keys", "disable", id(keyB), "0000000000000000", "--for", "2h")
 		wantText(t, "some are missing", r.out+r.err, "1 key disabled.\nnot there: 1 key\n")
 		list := p.ok(t, "", "keys", "list", "--status", "disabled").out

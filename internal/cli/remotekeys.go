@@ -33,7 +33,7 @@ type listedCounts struct {
 
 // Keys implements operator.
 func (r *remote) Keys(ctx context.Context, p gateway.ProviderName, q gateway.KeyQuery) (keyPage, error) {
-	ask := filterQuery(p, gateway.KeyFilter{Status: q.Status, Category: q.Category, Search: q.Search})
+	ask := filterQuery(p, gateway.KeyFilter{Status: q.Status, Category: q.Category, Search: q.Search, Reason: q.Reason})
 	if q.Sort != "" {
 		ask.Set("sort", q.Sort)
 	}
@@ -86,7 +86,7 @@ func (r *remote) page(ctx context.Context, ask url.Values) (keyPage, error) {
 
 func filterQuery(p gateway.ProviderName, f gateway.KeyFilter) url.Values {
 	ask := url.Values{"provider": {string(p)}}
-	for name, value := range map[string]string{"status": string(f.Status), "category": f.Category, "search": f.Search} {
+	for name, value := range map[string]string{"status": string(f.Status), "category": f.Category, "search": f.Search, "reason": f.Reason} {
 		if value != "" {
 			ask.Set(name, value)
 		}
@@ -153,12 +153,13 @@ type chosenFilter struct {
 	Status   string `json:"status,omitempty"`
 	Category string `json:"category,omitempty"`
 	Search   string `json:"search,omitempty"`
+	Reason   string `json:"reason,omitempty"`
 }
 
 func chosenBy(set *keySet) chosenKeys {
 	out := chosenKeys{APIKeys: set.refs, Provider: string(set.provider)}
 	if f := set.filter; f != nil {
-		out.Filter = &chosenFilter{string(f.Status), f.Category, f.Search}
+		out.Filter = &chosenFilter{string(f.Status), f.Category, f.Search, f.Reason}
 		if *f == (gateway.KeyFilter{}) {
 			out.Filter.Status = everyProvider // all keys
 		}

@@ -175,6 +175,7 @@ type KeyQuery struct {
 	Status   KeyStatus // "": all
 	Category string    // "": all
 	Search   string    // part of the user name, the whole key, its id, or the category; "": all
+	Reason   string    // the whole LastError; "": all
 	// Sort is username, created_at, expires_at, status, consecutive_failures or
 	// last_used, with "-" in front for descending; "": created_at.
 	Sort   string
@@ -188,6 +189,13 @@ type KeyFilter struct {
 	Status   KeyStatus
 	Category string
 	Search   string
+	Reason   string
+}
+
+// CategoryCount is how many keys are of a category.
+type CategoryCount struct {
+	Category string // "": not known
+	Keys     int
 }
 
 // RestGroup is how many keys return from resting at about the same time for

@@ -49,6 +49,8 @@ type Keys interface {
 	ClearRest(ctx context.Context, p gateway.ProviderName, ids []gateway.KeyID) ([]gateway.KeyID, error)
 	// KeyIDs returns the keys that a filter chooses.
 	KeyIDs(ctx context.Context, p gateway.ProviderName, f gateway.KeyFilter) ([]gateway.KeyID, error)
+	// Categories counts a provider's keys by category.
+	Categories(ctx context.Context, p gateway.ProviderName) ([]gateway.CategoryCount, error)
 	// EachKey calls visit for every key that a filter chooses, as they were at
 	// one moment, and stops at its first error. visit must not change keys.
 	EachKey(ctx context.Context, p gateway.ProviderName, f gateway.KeyFilter, visit func(gateway.Key) error) error

@@ -208,7 +208,7 @@ func (in *checkRequest) complete(f *faults) (source string) {
 	switch {
 	case in.Filter == nil:
 		return "chosen keys"
-	case in.Filter.Category != "" || in.Filter.Search != "":
+	case in.Filter.Category != "" || in.Filter.Search != "" || in.Filter.Reason != "":
 		return "keys that match a filter"
 	case in.Filter.Status == "" || strings.EqualFold(in.Filter.Status, "all"):
 		return "all keys"

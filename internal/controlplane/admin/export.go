@@ -24,6 +24,7 @@ type exportQuery struct {
 	Status   string `query:"status" enum:"all,active,resting,failed,disabled,expired"`
 	Category string `query:"category"`
 	Search   string `query:"search"`
+	Reason   string `query:"reason"`
 	Format   string `query:"format" enum:"txt,csv,jsonl" default:"txt"`
 	Reveal   bool   `query:"reveal" description:"Shows the keys whole, without which a text cannot be imported again. This is logged."`
 }
@@ -40,7 +41,7 @@ func (a *API) exportKeys(w http.ResponseWriter, r *http.Request) error {
 	var f faults
 	get := r.URL.Query().Get
 	p, reveal := f.provider(r, ""), f.truth(r, "reveal")
-	filter := f.filter("", get("status"), get("category"), get("search"))
+	filter := f.filter("", get("status"), get("category"), get("search"), get("reason"))
 	format, known := exportFormats[get("format")]
 	if !known {
 		f.add("format", "must be txt, csv or jsonl")

@@ -81,11 +81,12 @@ func (f *faults) text(field, s string, limit int) string {
 // filter reads which keys are chosen. A text that nobody can have typed is
 // refused: what a store makes of it is not to be relied on where keys are
 // deleted.
-func (f *faults) filter(inside, status, category, search string) gateway.KeyFilter {
+func (f *faults) filter(inside, status, category, search, reason string) gateway.KeyFilter {
 	return gateway.KeyFilter{
 		Status:   f.status(inside+"status", status),
 		Category: f.text(inside+"category", category, maxSearch),
 		Search:   f.text(inside+"search", search, maxSearch),
+		Reason:   f.text(inside+"reason", reason, maxSearch),
 	}
 }
 

@@ -27,6 +27,7 @@ type filterChoice struct {
 	Status   string `json:"status,omitempty" enum:"all,active,resting,failed,disabled,expired" description:"all alone chooses every key."`
 	Category string `json:"category,omitempty"`
 	Search   string `json:"search,omitempty"`
+	Reason   string `json:"reason,omitempty" description:"The whole text of last_error."`
 }
 
 // UnmarshalJSON reads a filter. A field that it does not have is an error also
@@ -42,8 +43,8 @@ func (in *filterChoice) UnmarshalJSON(b []byte) error {
 // read checks a filter. One that says nothing is refused: it may be a slip, and
 // would choose every key.
 func (in *filterChoice) read(f *faults) gateway.KeyFilter {
-	out := f.filter("filter.", in.Status, in.Category, in.Search)
-	if in.Status == "" && out.Category == "" && out.Search == "" {
+	out := f.filter("filter.", in.Status, in.Category, in.Search, in.Reason)
+	if in.Status == "" && out.Category == "" && out.Search == "" && out.Reason == "" {
 		f.add("filter", `says nothing: {"status":"all"} chooses every key`)
 	}
 	return out

@@ -35,12 +35,13 @@ type attentionAnswer struct {
 	Soon     int           `json:"soon" description:"Keys that expire within seven days."`
 	Since    *time.Time    `json:"since" description:"Of provider_down since when it is; of keys_refused when the earliest of the refusals was by which these keys are out. It follows from when they return and how long a refusal counts, so after a change of KEY_FAILED_SECONDS or KEY_DISABLED_SECONDS it is off by as much for earlier ones; of a key that was refused again meanwhile the last time counts. Null where it is not known."`
 	Until    *time.Time    `json:"until" description:"When the first of the keys returns by itself."`
-	Filter   *filterAnswer `json:"filter" description:"What shows these keys in GET /admin/api-keys; null where it is not about keys."`
+	Filter   *filterAnswer `json:"filter" description:"What shows just these keys in GET /admin/api-keys; null where it is not about keys."`
 }
 
 type filterAnswer struct {
 	Provider gateway.ProviderName `json:"provider"`
 	Status   gateway.KeyStatus    `json:"status"`
+	Reason   *string              `json:"reason"`
 }
 
 // groups are the keys that are out, by provider.
@@ -111,7 +112,7 @@ func (a *API) attention(chosen []gateway.ProviderName, standings []Standing, g *
 // concerns is something about keys of one status.
 func concerns(kind string, p gateway.ProviderName, status gateway.KeyStatus) attentionAnswer {
 	name := string(p)
-	return attentionAnswer{Kind: kind, Provider: &name, Filter: &filterAnswer{p, status}}
+	return attentionAnswer{Kind: kind, Provider: &name, Filter: &filterAnswer{Provider: p, Status: status}}
 }
 
 // refusedGroups are the largest groups of keys that were refused. A key that
@@ -125,6 +126,7 @@ func refusedGroups(outs []outOf, now time.Time) []attentionAnswer {
 	for _, o := range refused[:min(len(refused), maxRefused)] {
 		one := concerns(attentionRefused, o.provider, o.Status)
 		one.Reason, one.Keys, one.Accounts, one.Until = textOrNull(o.Reason), o.Keys, o.Accounts, orNull(o.Returns)
+		one.Filter.Reason = one.Reason
 		if o.Since.Before(now) { // else a setting has changed
 			one.Since = orNull(o.Since)
 		}
@@ -148,6 +150,7 @@ func longRests(rests []restOf) []attentionAnswer {
 			continue
 		}
 		one := concerns(attentionResting, r.provider, gateway.KeyResting)
+		one.Filter.Reason = &r.Reason
 		one.Reason, one.Keys, one.Accounts, one.Until = &r.Reason, r.Keys, r.Accounts, orNull(r.Until)
 		out = append(out, one)
 	}

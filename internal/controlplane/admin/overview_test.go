@@ -236,6 +236,9 @@ func TestAttention(t *testing.T) {
 		}
 		if x.Filter != nil {
 			line += " " + string(x.Filter.Status)
+			if (x.Filter.Reason == nil) != (x.Reason == nil) || x.Reason != nil && *x.Filter.Reason != *x.Reason {
+				t.Errorf("%s: the filter is %+v", line, x.Filter)
+			}
 		}
 		got = append(got, fmt.Sprint(line, " ", x.Keys, " ", x.Accounts, " ", x.Soon))
 	}

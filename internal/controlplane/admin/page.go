@@ -29,6 +29,7 @@ type keysQuery struct {
 	Status   string `query:"status" enum:"all,active,resting,failed,disabled,expired"`
 	Category string `query:"category" description:"Family of models, such as kimi."`
 	Search   string `query:"search" description:"A part of the user name, the whole key, its id, or the family. The case of letters does not matter; there are no wildcards."`
+	Reason   string `query:"reason" description:"The whole text of last_error: why keys are out."`
 	Sort     string `query:"sort" description:"username, created_at, expires_at, status, consecutive_failures or last_used, with - in front for descending."`
 	Fetch    string `query:"fetch" enum:"all" description:"All keys on one page."`
 	Reveal   bool   `query:"reveal" description:"Shows the keys whole. This is logged."`
@@ -68,8 +69,8 @@ func readListing(r *http.Request) (listing, error) {
 		size:     min(f.count(r, "pageSize", defaultPageSize, math.MaxInt32), maxPageSize),
 		reveal:   f.truth(r, "reveal"),
 	}
-	chosen := f.filter("", get("status"), get("category"), get("search"))
-	l.query.Status, l.query.Category, l.query.Search = chosen.Status, chosen.Category, chosen.Search
+	chosen := f.filter("", get("status"), get("category"), get("search"), get("reason"))
+	l.query.Status, l.query.Category, l.query.Search, l.query.Reason = chosen.Status, chosen.Category, chosen.Search, chosen.Reason
 	if by := strings.TrimPrefix(l.query.Sort, "-"); l.query.Sort != "" && !slices.Contains(sortable, by) {
 		f.add("sort", "must be one of %s, with - in front for descending", strings.Join(sortable, ", "))
 	}

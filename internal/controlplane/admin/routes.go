@@ -43,6 +43,7 @@ func (a *API) routes() []route {
 		{"GET /admin/api-keys", private, a.listKeys, listKeysDoc},
 		{"POST /admin/api-keys", private, a.createKey, createKeyDoc},
 		{"DELETE /admin/api-keys", private, a.deleteKeys, deleteKeysDoc},
+		{"GET /admin/api-keys/categories", private, a.listCategories, listCategoriesDoc},
 		{"GET /admin/api-keys/export", private, a.exportKeys, exportKeysDoc},
 		{"GET /admin/api-keys/{key...}", private, a.showKey, showKeyDoc},
 		{"DELETE /admin/api-keys/{key...}", private, a.deleteKey, deleteKeyDoc},

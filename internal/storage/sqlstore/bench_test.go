@@ -97,6 +97,7 @@ func BenchmarkKeys100k(b *testing.B) {
 		"lastused": {Limit: 50, Sort: "-last_used"},
 		"search":   {Limit: 50, Search: "nobody"},
 		"status":   {Limit: 50, Status: gateway.KeyFailed},
+		"reason":   {Limit: 50, Status: gateway.KeyFailed, Reason: "401 unauthorized"},
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
@@ -106,6 +107,13 @@ func BenchmarkKeys100k(b *testing.B) {
 			}
 		})
 	}
+	b.Run("categories", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := s.Categories(b.Context(), gateway.Ollama); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	b.Run("count", func(b *testing.B) {
 		for b.Loop() {
 			if _, err := s.CountKeys(b.Context(), gateway.Ollama); err != nil {

@@ -41,7 +41,7 @@ func conformExpiring(t *testing.T, open openStore) {
 func conformKeyIDs(t *testing.T, open openStore) {
 	s := open(Options{})
 	in := noon.Add(time.Hour)
-	states := []gateway.KeyState{{}, {RestsUntil: in}, {FailedUntil: in}, {Disabled: gateway.DisabledManual}}
+	states := []gateway.KeyState{{}, {RestsUntil: in, LastError: "quota"}, {FailedUntil: in, LastError: "401 unauthorized"}, {Disabled: gateway.DisabledManual, LastError: "401"}}
 	var keys []gateway.Key
 	for n := range 48 {
 		k := keyWith(n, fmt.Sprintf("User_%d%%", n), time.Time{}, states[n%4])
@@ -75,6 +75,22 @@ func conformKeyIDs(t *testing.T, open openStore) {
 			}
 		}
 	}
+	for f, want := range map[gateway.KeyFilter]int{
+		{Reason: "401 unauthorized"}:                                12,
+		{Reason: "401"}:                                             12,
+		{Reason: "4%"}:                                              0,
+		{Reason: "QUOTA"}:                                           0,
+		{Reason: "quota", Category: "kimi"}:                         4,
+		{Reason: "quota", Status: gateway.KeyFailed}:                0,
+		{Reason: "401", Status: gateway.KeyExpired}:                 6,
+		{Reason: "401\x00 unauthorized", Status: gateway.KeyFailed}: 12,
+	} {
+		_, total, err := s.Keys(t.Context(), gateway.Ollama, gateway.KeyQuery{Status: f.Status, Category: f.Category, Reason: f.Reason, Limit: 1})
+		ids, failed := s.KeyIDs(t.Context(), gateway.Ollama, f)
+		if total != want || len(ids) != want || err != nil || failed != nil {
+			t.Errorf("%+v: %d listed, %d chosen, %v, %v; want %d", f, total, len(ids), err, failed, want)
+		}
+	}
 	_, err := s.KeyIDs(t.Context(), gateway.Ollama, gateway.KeyFilter{Status: "tired"})
 	wantKind(t, "an unknown status", err, gateway.KindInvalid)
 }
@@ -103,7 +119,17 @@ func conformCategories(t *testing.T, open openStore) {
 			t.Errorf("%d keys of %s, want %d", total, category, want)
 		}
 	}
-	err := s.SetCategories(t.Context(), "nowhere", set)
+	if _, err := s.writer.ExecContext(t.Context(), "insert into ollama_api_keys (api_key) values ('fake-key-of-another-program')"); err != nil {
+		t.Fatal(err)
+	}
+	counted, err := s.Categories(t.Context(), gateway.Ollama)
+	if want := []gateway.CategoryCount{{Category: "", Keys: 1}, {Category: "before", Keys: 1}, {Category: "glm", Keys: 2}, {Category: "kimi", Keys: n - 2}}; err != nil || !slices.Equal(counted, want) {
+		t.Errorf("counted %v, %v; want %v", counted, err, want)
+	}
+	if counted, err := s.Categories(t.Context(), gateway.OpenRouter); err != nil || len(counted) != 0 {
+		t.Errorf("of an empty pool: %v, %v", counted, err)
+	}
+	err = s.SetCategories(t.Context(), "nowhere", set)
 	if wantKind(t, "an unknown provider", err, gateway.KindInvalid); strings.Contains(err.Error(), "\n") {
 		t.Errorf("the error has lines: %v", err)
 	}

@@ -53,6 +53,38 @@ func (s *Store) KeyIDs(ctx context.Context, p gateway.ProviderName, f gateway.Ke
 	return ids, nil
 }
 
+// Categories counts a provider's keys by category, by its name. An index holds
+// all that it reads.
+func (s *Store) Categories(ctx context.Context, p gateway.ProviderName) (list []gateway.CategoryCount, err error) {
+	t, err := tablesOf(p)
+	if err != nil {
+		return nil, err
+	}
+	err = s.read(ctx, "count the keys in the store by category", func(ctx context.Context, tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, t.sql("select category, count(*) from {p}keys group by category order by category"))
+		if err != nil {
+			return err
+		}
+		type row struct {
+			category sql.NullString
+			keys     int
+		}
+		all, err := collect(rows, func(r *row) []any { return []any{&r.category, &r.keys} })
+		for _, r := range all {
+			if n := len(list); n > 0 && list[n-1].Category == r.category.String { // none and "" are the same
+				list[n-1].Keys += r.keys
+				continue
+			}
+			list = append(list, gateway.CategoryCount{Category: r.category.String, Keys: r.keys})
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
 // ExpiringKeys counts the keys whose time to live ends at from or later and
 // before until.
 func (s *Store) ExpiringKeys(ctx context.Context, p gateway.ProviderName, from, until time.Time) (n int, err error) {

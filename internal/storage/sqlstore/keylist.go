@@ -41,7 +41,7 @@ func (s *Store) Keys(ctx context.Context, p gateway.ProviderName, q gateway.KeyQ
 	if err != nil {
 		return nil, 0, err
 	}
-	f := gateway.KeyFilter{Status: q.Status, Category: q.Category, Search: q.Search}
+	f := gateway.KeyFilter{Status: q.Status, Category: q.Category, Search: q.Search, Reason: q.Reason}
 	if err := checkFilter(&f); err != nil {
 		return nil, 0, err
 	}
@@ -124,6 +124,9 @@ func (s *Store) where(ctx context.Context, q querier, t tables, f gateway.KeyFil
 	}
 	if f.Category != "" {
 		and(fragment{"k.category = ?", []any{clean(f.Category)}})
+	}
+	if f.Reason != "" {
+		and(fragment{"k.last_error = ?", []any{clean(f.Reason)}})
 	}
 	if f.Search == "" {
 		return w, nil
