@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -68,9 +69,18 @@ var (
 func buildProgram(path string, race bool) error {
 	args := []string{"build", "-buildvcs=false", "-ldflags", "-X ollama-api-pool/internal/cli.version=" + builtVersion, "-o", path}
 	if race {
-		args = append(args, "-race")
+		args = append(args, raceFlags()...)
 	}
 	return goCommand("..", append(args, "./cmd/ollama-api-pool")...)
+}
+
+// raceFlags switch the race detector on as make does for the tests, so that
+// what is built for the one is there for the other.
+func raceFlags() []string {
+	if flags := strings.Fields(os.Getenv("RACE")); len(flags) > 0 {
+		return flags
+	}
+	return []string{"-race"}
 }
 
 // builtVersion is what the program under test calls itself.
