@@ -97,7 +97,7 @@ func busyBatch(ids []gateway.KeyID) gateway.Delta {
 }
 
 func TestBackupWhileWriting(t *testing.T) {
-	for _, key := range [][]byte{nil, masterKey(7)} {
+	for _, key := range [][]byte{masterKey(7)} {
 		t.Run(fmt.Sprintf("%d bytes of key", len(key)), func(t *testing.T) {
 			t.Parallel()
 			dir, copies := t.TempDir(), t.TempDir()
@@ -130,7 +130,7 @@ func TestBackupWhileWriting(t *testing.T) {
 					}
 				}
 			})
-			for n := range 4 {
+			for n := range 3 {
 				c := o
 				c.Path = filepath.Join(copies, fmt.Sprintf("copy-%d.db", n))
 				mustBackup(t, s, c.Path)
@@ -185,6 +185,7 @@ func wantWhole(t *testing.T, o Options, ids []gateway.KeyID, perImport int) {
 }
 
 func TestBackupThatCannotBe(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := mustOpen(t, Options{Path: filepath.Join(dir, "pool.db")})
 	add(t, s, gateway.Ollama, someKeys(0, 1000)...)
@@ -237,6 +238,7 @@ func diskFullOf(t *testing.T, s *Store) error {
 }
 
 func TestBackupOfTheSameNameAtOnce(t *testing.T) {
+	t.Parallel()
 	dir, copies := t.TempDir(), t.TempDir()
 	s := mustOpen(t, Options{Path: filepath.Join(dir, "pool.db")})
 	add(t, s, gateway.Ollama, someKeys(0, 100)...)

@@ -26,6 +26,7 @@ func indexesOf(t *testing.T, s *Store) []string {
 }
 
 func TestLargeImports(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "pool.db")
 	s, other := mustOpen(t, Options{Path: path, bulkFrom: 300}), mustOpen(t, Options{Path: path})
 	if _, err := s.writer.ExecContext(t.Context(), `create index "an ""odd"" one" on ollama_api_keys (last_error)`); err != nil {

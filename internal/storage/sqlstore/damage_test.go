@@ -11,6 +11,7 @@ import (
 )
 
 func TestDamagedFiles(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	sound := filepath.Join(dir, "sound.db")
 	s := mustOpen(t, Options{Path: sound})

@@ -35,6 +35,7 @@ func leaks(t *testing.T, path, text string) (n int) {
 }
 
 func TestReencrypt(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "pool.db")
 	former(t, path)
@@ -105,6 +106,7 @@ func wantRefused(t *testing.T, path string, key []byte) {
 }
 
 func TestEncryptedFromTheStart(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "pool.db")
 	mustClose(t, mustOpen(t, Options{Path: path})) // plain, but without keys
 	s := mustOpen(t, Options{Path: path, EncryptionKey: masterKey(1)})
@@ -131,6 +133,7 @@ func TestFormerDatabaseRefusesKey(t *testing.T) {
 }
 
 func TestReencryptRefusals(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	plain, sealed := filepath.Join(dir, "plain.db"), filepath.Join(dir, "sealed.db")
 	for path, key := range map[string][]byte{plain: nil, sealed: masterKey(1)} {
@@ -165,6 +168,7 @@ func TestReencryptRefusals(t *testing.T) {
 }
 
 func TestReencryptCutOff(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "pool.db")
 	s := mustOpen(t, Options{Path: path})
 	add(t, s, gateway.Ollama, someKeys(0, 600)...)
@@ -210,6 +214,7 @@ func TestReencryptCutOff(t *testing.T) {
 }
 
 func TestUnreadableRow(t *testing.T) {
+	t.Parallel()
 	id := string(gateway.IDOfKey(secretOf(2)))
 	for name, c := range map[string]struct{ set, named string }{
 		"garbled":              {"api_key = substr(api_key, 1, 20) || 'AAAA' || substr(api_key, 25)", id},

@@ -14,6 +14,7 @@ import (
 // TestCrashedBefore opens what a program without a write-ahead log leaves when
 // it is killed while it writes: its journal has to be rolled back first.
 func TestCrashedBefore(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	path, killed := filepath.Join(dir, "former.db"), filepath.Join(dir, "killed.db")
 	former(t, path)
@@ -86,6 +87,7 @@ func former(t *testing.T, path string) {
 }
 
 func TestFormerDatabase(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "pool.db")
 	former(t, path)
 	for round := range 2 {

@@ -9,6 +9,7 @@ import (
 )
 
 func TestInspect(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	made := func(name string, key []byte, keys int) string {
 		path := filepath.Join(dir, name)

@@ -67,6 +67,7 @@ func countsOf(t *testing.T, s *Store) map[gateway.KeyID]gateway.KeyCounts {
 }
 
 func TestJournalIsFolded(t *testing.T) {
+	t.Parallel()
 	s, path, ids := storeOf(t, 2*journalFrom)
 	early := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for i := range 3 {
@@ -109,6 +110,7 @@ func TestJournalIsFolded(t *testing.T) {
 }
 
 func TestJournalFoldIsInterrupted(t *testing.T) {
+	t.Parallel()
 	s, _, ids := storeOf(t, 2*journalFrom)
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	if err := s.Apply(t.Context(), []gateway.Delta{used(ids, now)}); err != nil {
@@ -145,6 +147,7 @@ func formerRow(t testing.TB, d gateway.Delta) string {
 
 // TestFormerJournal folds what an earlier version left beside what this one wrote.
 func TestFormerJournal(t *testing.T) {
+	t.Parallel()
 	s, _, ids := storeOf(t, journalFrom)
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	d := used(ids, now)

@@ -92,6 +92,7 @@ func wantBatch(t *testing.T, lines *bufio.Scanner, n int) {
 }
 
 func TestKilledWriter(t *testing.T) {
+	t.Parallel()
 	path := t.TempDir() + "/pool.db"
 	next := 0
 	for round := range 5 {
@@ -138,6 +139,7 @@ func TestKilledWriter(t *testing.T) {
 }
 
 func TestTwoProcesses(t *testing.T) {
+	t.Parallel()
 	path := t.TempDir() + "/pool.db"
 	s := mustOpen(t, Options{Path: path})
 	const rounds = 20

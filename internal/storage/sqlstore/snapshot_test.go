@@ -16,6 +16,7 @@ import (
 )
 
 func TestSnapshot(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for name, key := range map[string][]byte{"plain": nil, "sealed": masterKey(1)} {
 		t.Run(name, func(t *testing.T) {
@@ -54,6 +55,7 @@ func TestSnapshot(t *testing.T) {
 
 // A copy that is made while keys come in holds each import whole or not at all.
 func TestSnapshotWhileWriting(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "pool.db")
 	s := mustOpen(t, Options{Path: path})
@@ -96,6 +98,7 @@ func TestSnapshotAfterKill(t *testing.T) {
 }
 
 func TestSnapshotThatFails(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	path, to := filepath.Join(dir, "pool.db"), filepath.Join(dir, "copy")
 	gone := func(what string) {

@@ -99,6 +99,7 @@ func TestFilesArePrivate(t *testing.T) {
 }
 
 func TestOpenAtOnce(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "pool.db")
 	var wg sync.WaitGroup
 	for range 6 {
@@ -218,6 +219,7 @@ func TestLongWriterElsewhere(t *testing.T) {
 }
 
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "pool.db")
 	s := mustOpen(t, Options{Path: path})
 	add(t, s, gateway.Ollama, someKeys(0, 3)...)

@@ -12,6 +12,7 @@ import (
 
 // The migration writes out a column for each bucket.
 func TestTallyColumns(t *testing.T) {
+	t.Parallel()
 	s := mustOpen(t, Options{Path: filepath.Join(t.TempDir(), "pool.db")})
 	for _, p := range gateway.Providers() {
 		for per := gateway.PerMinute; per <= gateway.Ever; per++ {
@@ -45,6 +46,7 @@ func TestTallyColumns(t *testing.T) {
 // TestFormerTallies opens a store of the version before there were tallies: what
 // was counted until then is where ever begins.
 func TestFormerTallies(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "pool.db")
 	s := mustOpen(t, Options{Path: path})
 	hash := gateway.HashToken("sk-fake-one-00000000000")
@@ -111,6 +113,7 @@ func undoTallies(t *testing.T, s *Store) {
 
 // TestFormerDatabaseTallies does the same with a database of other programs.
 func TestFormerDatabaseTallies(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "pool.db")
 	former(t, path)
 	s := mustOpen(t, Options{Path: path, Now: func() time.Time { return noon }})
@@ -126,6 +129,7 @@ func TestFormerDatabaseTallies(t *testing.T) {
 // TestStatisticsPlans holds the statements of statistics to indexes: none may go
 // through a table.
 func TestStatisticsPlans(t *testing.T) {
+	t.Parallel()
 	s := mustOpen(t, Options{Path: filepath.Join(t.TempDir(), "pool.db")})
 	texts := map[string]string{
 		"key hours": keyHoursOf, "old key hours": pruneKeyHours, "old model hours": pruneModelHours,
