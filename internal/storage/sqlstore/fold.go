@@ -11,7 +11,7 @@ import (
 
 // defaultFold is about how many keys are added up in one transaction, so that
 // other writes need not wait for all of them.
-const defaultFold = 600
+const defaultFold = 500
 
 // Fold adds what is in the journals to the keys' statistics, in several short
 // transactions. It is called now and then while there is traffic; it does
@@ -68,6 +68,7 @@ func (s *Store) foldSome(ctx context.Context, t tables, last int64) (more bool, 
 		return b.err
 	})
 	if errors.Is(err, errFolded) {
+		s.journalled.Store(true) // the next fold looks what is left
 		return false, nil
 	}
 	return more, err
