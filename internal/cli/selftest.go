@@ -132,8 +132,10 @@ func (p *program) selftest(ctx context.Context, f *selftestFlags) (err error) {
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         (&net.Dialer{Timeout: connectTimeout}).DialContext,
 		TLSHandshakeTimeout: connectTimeout,
-		ForceAttemptHTTP2:   true,
+		Protocols:           new(http.Protocols),
 	}
+	// Most SDKs speak HTTP/1.1, and it is there that nginx holds streams back.
+	transport.Protocols.SetHTTP1(true)
 	defer transport.CloseIdleConnections()
 	o.Transport = transport
 	shown := !f.asJSON && f.markdown != "-"

@@ -66,11 +66,11 @@ func TestReadStream(t *testing.T) {
 	}
 	f(eventStream, "", heard{})
 	f(eventStream, ": OPENROUTER PROCESSING\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata:{\"choices\":[{\"delta\":{\"reasoning\":\"b\"}}]}\n\nevent: x\ndata: [DONE]\n\n",
-		heard{events: 2, text: part{Content: "a", Thinking: "b"}, done: true})
-	f(eventStream, "data: {\"choices\":[]}\n\ndata: {\"error\":{\"message\":\"m\"}}\n\n", heard{events: 2, trouble: "m"})
+		heard{events: 2, bursts: 1, text: part{Content: "a", Thinking: "b"}, done: true})
+	f(eventStream, "data: {\"choices\":[]}\n\ndata: {\"error\":{\"message\":\"m\"}}\n\n", heard{events: 2, bursts: 1, trouble: "m"})
 	f(eventStream, "data: no JSON\n\ndata: [DONE]", heard{}) // cut in the last line
-	f(jsonLines, "{\"message\":{\"content\":\"a\"}}\n{\"message\":{\"thinking\":\"b\"},\"done\":true}", heard{events: 2, text: part{Content: "a", Thinking: "b"}, done: true})
-	f(jsonLines, "{\"done\":false}\n{\"error\":\"m\"}\n", heard{events: 2, trouble: "m"})
+	f(jsonLines, "{\"message\":{\"content\":\"a\"}}\n{\"message\":{\"thinking\":\"b\"},\"done\":true}", heard{events: 2, bursts: 1, text: part{Content: "a", Thinking: "b"}, done: true})
+	f(jsonLines, "{\"done\":false}\n{\"error\":\"m\"}\n", heard{events: 2, bursts: 1, trouble: "m"})
 	f(jsonLines, "data: [DONE]\n", heard{})
 }
 

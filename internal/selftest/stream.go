@@ -24,10 +24,12 @@ const (
 // heard is what a stream said.
 type heard struct {
 	events  int
+	bursts  int // groups of events of which each came together
 	text    part
 	done    bool          // the last word came
 	trouble string        // an error that the stream told
 	first   time.Duration // from the request to the first event
+	last    time.Duration // to the last one
 	all     time.Duration // from the request to the end
 }
 
@@ -114,9 +116,14 @@ func (h *heard) line(line []byte, form streamForm, since func() time.Duration) {
 	if s := words(line); s.Message != "" {
 		h.trouble = s.Message
 	}
+	now := since()
 	if h.events++; h.events == 1 {
-		h.first = since()
+		h.first = now
 	}
+	if h.events == 1 || now-h.last > together {
+		h.bursts++
+	}
+	h.last = now
 	h.done = h.done || form == jsonLines && v.Done
 	parts := []part{v.Message}
 	for _, c := range v.Choices {
@@ -128,12 +135,13 @@ func (h *heard) line(line []byte, form streamForm, since func() time.Duration) {
 	}
 }
 
-// When a stream is suspected to have been held back: so many events came in so
-// small a part of so long a time.
+// When a stream is suspected to have been held back: it took so long, had so
+// many events, and of those so many came together in each burst.
 const (
-	suspectEvents = 10
 	suspectTime   = 2 * time.Second
-	suspectPart   = 20
+	suspectEvents = 20
+	suspectBurst  = 5
+	together      = 500 * time.Microsecond // less than this is between events of one burst
 )
 
 // outcome says what a stream was like.
@@ -148,8 +156,8 @@ func (h *heard) outcome(path string) (outcome, error) {
 	}
 	out, err := h.text.outcome(path)
 	out.seen = fmt.Sprintf("%s, the first after %v: %s", plural(h.events, "event"), h.first.Round(time.Millisecond), out.seen)
-	if h.events >= suspectEvents && h.all > suspectTime && (h.all-h.first)*suspectPart < h.all {
-		out.note = fmt.Sprintf("All events came at once, after %v: does a proxy in front hold them back (nginx: proxy_buffering off)?", h.first.Round(time.Millisecond))
+	if h.all > suspectTime && h.events >= suspectEvents && h.bursts*suspectBurst <= h.events {
+		out.note = fmt.Sprintf("The events came in %s: does a proxy in front hold them back (nginx: proxy_buffering off)?", plural(h.bursts, "burst"))
 	}
 	return out, err
 }
