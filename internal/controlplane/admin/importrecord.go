@@ -2,8 +2,6 @@ package admin
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -15,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"ollama-api-pool/internal/controlplane/importer"
+	"ollama-api-pool/internal/controlplane/jobs"
 	"ollama-api-pool/internal/gateway"
 )
 
@@ -97,7 +96,7 @@ func (a *API) foresee(s *spool, out *imported) error {
 func (a *API) record(r *http.Request, in *inflow, out *imported, began time.Time) {
 	now, done := a.opt.Now(), out.lines()
 	j := gateway.Job{
-		ID: newJobID(), Kind: gateway.JobImport, Provider: out.provider, State: gateway.JobDone,
+		ID: jobs.NewID(), Kind: gateway.JobImport, Provider: out.provider, State: gateway.JobDone,
 		Source: sourceOf(r, in.file, done), StartedAt: began, UpdatedAt: now, FinishedAt: now, Total: done, Done: done,
 		Counts: map[string]int{"added": out.added, "existing": out.existing, "bad": out.bad},
 	}
@@ -107,12 +106,6 @@ func (a *API) record(r *http.Request, in *inflow, out *imported, began time.Time
 	if err := a.imports.RecordImport(r.Context(), j); err != nil {
 		a.opt.Log.LogAttrs(r.Context(), slog.LevelWarn, "an import was not recorded", slog.Any("error", err))
 	}
-}
-
-func newJobID() string {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails since Go 1.24
-	return hex.EncodeToString(b[:])
 }
 
 // sourceOf says in a few words where keys came from: the name of a file, or

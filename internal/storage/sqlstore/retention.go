@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"time"
 
 	"ollama-api-pool/internal/gateway"
@@ -62,15 +61,5 @@ func (s *Store) prune(ctx context.Context, t tables, since time.Time, text strin
 	if since.IsZero() {
 		return nil
 	}
-	args = append(args, pruneRows)
-	for {
-		var n int64
-		err := s.write(ctx, "delete old statistics from the store", func(ctx context.Context, tx *sql.Tx) (err error) {
-			n, err = execAll(ctx, tx, t, args, text)
-			return err
-		})
-		if err != nil || n < pruneRows {
-			return err
-		}
-	}
+	return s.deleteInSteps(ctx, "delete old statistics from the store", t.sql(text), args...)
 }
