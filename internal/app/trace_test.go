@@ -28,10 +28,9 @@ func TestTraceOfASuccess(t *testing.T) {
 			find := func(of testkit.RawResponse) testkit.RawResponse {
 				return testkit.RawRequest(t, p.addr, testkit.HTTP11(http.MethodGet, "/admin/requests/"+of.Header.Get("X-Request-Id"), "", "Authorization", "Bearer "+adminToken))
 			}
-			began := time.Now()
+			// The client can be faster than the writer, which nothing announces.
 			got := find(traced)
-			for kept && got.Status == 404 && time.Since(began) < soon {
-				time.Sleep(20 * time.Millisecond)
+			for until := time.Now().Add(soon); kept && got.Status == 404 && time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
 				got = find(traced)
 			}
 			if !kept {
@@ -39,9 +38,6 @@ func TestTraceOfASuccess(t *testing.T) {
 				p.open()
 				equal(t, "a trace with the log switched off", find(traced).Status, 404)
 				return
-			}
-			if took := time.Since(began); took > 3*time.Second {
-				t.Errorf("it took %v", took)
 			}
 			if got.Status != 200 || !strings.Contains(string(got.Body), `"key":"`+string(idOf(0))+`"`) {
 				t.Errorf("%d %s", got.Status, got.Body)
