@@ -87,6 +87,7 @@ type Key struct {
 	CreatedAt time.Time
 	ExpiresAt time.Time // zero: never
 	State     KeyState
+	Version   int64 // of the state, as it is stored
 	Counts    KeyCounts
 }
 

@@ -128,8 +128,13 @@ type KeyDelta struct {
 	Counts KeyCounts
 }
 
-// StateChange is a key's new state.
+// StateChange is a key's new state. It is written only over the version that it
+// was made from: of two instances that learn something about a key at the same
+// time, one is told to look again. What an operator does is Forced: it is
+// written over any version.
 type StateChange struct {
-	Key   KeyID
-	State KeyState
+	Key     KeyID
+	State   KeyState
+	Version int64 // of the key's state in the store, before the change
+	Forced  bool
 }
