@@ -124,6 +124,14 @@ const htmlType = "text/html"
 
 var sandboxed = []string{"sandbox"}
 
+// unbuffered asks a proxy in front for a stream's events as they come, also
+// where it holds answers back by default, as nginx does
+// (https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering).
+const unbuffered = "X-Accel-Buffering"
+
+// no is the field's value, shared by all answers; its capacity is its length.
+var no = []string{"no"}
+
 func (t *relay) writeHead(a *answer) {
 	t.head = true
 	h := t.w.Header()
@@ -139,6 +147,9 @@ func (t *relay) writeHead(a *answer) {
 		// An event of ours must find room behind a stream that breaks, and the
 		// break must show.
 		delete(h, "Content-Length")
+		if len(h[unbuffered]) == 0 {
+			h[unbuffered] = no
+		}
 	case a.done && a.resp.ContentLength < 0:
 		h["Content-Length"] = []string{strconv.Itoa(len(a.first))}
 	}

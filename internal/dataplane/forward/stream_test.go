@@ -15,16 +15,16 @@ import (
 // Each piece reaches the client before the upstream sends the next one.
 func TestPiecesAsTheyCome(t *testing.T) {
 	for _, tt := range []struct {
-		path, contentType string
-		pieces            []string
+		path, contentType, unbuffered string
+		pieces                        []string
 	}{
-		{"/v1/chat/completions", "text/event-stream", []string{"data: {\"a\":1}\n\n", "data: {\"a\":2}\n\n", "data: [DONE]\n\n"}},
-		{"/v1/chat/completions", "text/event-stream; charset=utf-8", []string{": OPENROUTER PROCESSING\n\n", "da", "ta: {\"a\"", ":1}\r\n", "\r\n", "data: [DONE]\n\n"}},
-		{"/v1/messages", "text/event-stream", []string{"event: message_start\ndata: {\"type\":\"message_start\"}\n\n", "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"}},
-		{"/v1/responses", "Text/Event-Stream", []string{"data: {\"type\":\"x\"}\n\n", "data: {\"type\":\"response.completed\"}\n\n"}},
-		{"/api/chat", "application/x-ndjson", []string{"{\"done\":false}\n", "{\"done\"", ":true}\n"}},
-		{"/v1/embeddings", "application/json", []string{"{\"a\"", ":", "1}"}},
-		{"/v1/chat/completions", "text/plain", []string{"any", " ", "thing"}},
+		{"/v1/chat/completions", "text/event-stream", "no", []string{"data: {\"a\":1}\n\n", "data: {\"a\":2}\n\n", "data: [DONE]\n\n"}},
+		{"/v1/chat/completions", "text/event-stream; charset=utf-8", "no", []string{": OPENROUTER PROCESSING\n\n", "da", "ta: {\"a\"", ":1}\r\n", "\r\n", "data: [DONE]\n\n"}},
+		{"/v1/messages", "text/event-stream", "no", []string{"event: message_start\ndata: {\"type\":\"message_start\"}\n\n", "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"}},
+		{"/v1/responses", "Text/Event-Stream", "no", []string{"data: {\"type\":\"x\"}\n\n", "data: {\"type\":\"response.completed\"}\n\n"}},
+		{"/api/chat", "application/x-ndjson", "no", []string{"{\"done\":false}\n", "{\"done\"", ":true}\n"}},
+		{"/v1/embeddings", "application/json", "", []string{"{\"a\"", ":", "1}"}},
+		{"/v1/chat/completions", "text/plain", "", []string{"any", " ", "thing"}},
 	} {
 		t.Run(tt.path+" "+tt.contentType, func(t *testing.T) {
 			s := newScene(t)
@@ -41,6 +41,7 @@ func TestPiecesAsTheyCome(t *testing.T) {
 			head := c.Head()
 			equal(t, "status", head.Status, 200)
 			equal(t, "type", head.Header.Get("Content-Type"), tt.contentType)
+			equal(t, "what a proxy in front is told", head.Header.Get("X-Accel-Buffering"), tt.unbuffered)
 			for i, p := range tt.pieces {
 				b, err := c.Next()
 				if string(b) != p || err != nil {
@@ -250,6 +251,13 @@ func TestStreamOfKnownLength(t *testing.T) {
 	equal(t, "whole", string(got.Body), event+"data: [DONE]\n\n")
 	equal(t, "clean end", got.CleanEnd, true)
 	equal(t, "outcome", outcome(s.record()), "success")
+}
+
+// What an upstream says to proxies itself is passed on as it is.
+func TestBufferingAsTheUpstreamSays(t *testing.T) {
+	s := newScene(t)
+	s.up.Always(testkit.WithHeader(testkit.Reply(200, "text/event-stream", "data: [DONE]\n\n"), "X-Accel-Buffering", "yes"))
+	equalSlices(t, "X-Accel-Buffering", s.chat().Header["X-Accel-Buffering"], []string{"yes"})
 }
 
 // An empty stream is replaced like a broken connection.
