@@ -237,11 +237,12 @@ func (a *App) Tokens() int { return a.tokens.Len() }
 // Failed yields the reason if the App cannot go on serving.
 func (a *App) Failed() <-chan error { return a.failed }
 
-// Stop refuses new work, lets running requests finish within SHUTDOWN_GRACE,
-// writes down what is pending and lets go of everything. A context that ends
-// cuts the grace short.
+// Stop refuses new work after SHUTDOWN_DELAY, lets running requests finish
+// within SHUTDOWN_GRACE, writes down what is pending and lets go of everything.
+// A context that ends cuts both short.
 func (a *App) Stop(ctx context.Context) error {
 	a.ready.Store(false)
+	a.linger(ctx)
 	a.stopping.Store(true)
 	a.handler.Store(nil) // turns new requests away, while /health/ready can still say so
 	a.api.EndStreams()   // nobody needs to wait for those

@@ -55,6 +55,7 @@ type Config struct {
 	DataDir        string         // directory of the embedded store and local state
 	PublicSiteURL  string         // without a slash at its end; "": not set
 	TrustedProxies []netip.Prefix // masked; nil: none
+	ShutdownDelay  time.Duration  // before new requests are refused; 0: at once
 	ShutdownGrace  time.Duration  // 0: running requests are cut off at once
 	MaxBodyBytes   int64
 	ImportMaxBytes int64

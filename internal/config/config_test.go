@@ -79,7 +79,7 @@ func TestDefaults(t *testing.T) {
 func TestEveryFieldHasItsOption(t *testing.T) {
 	values := map[string]string{
 		"LISTEN_ADDR": "[::1]:80", "DATA_DIR": "/srv/pool", "PUBLIC_SITE_URL": "https://pool.example.com/", "TRUSTED_PROXIES": "10.1.2.3/8,::1",
-		"SHUTDOWN_GRACE": "1m", "MAX_BODY_BYTES": "1MiB", "IMPORT_MAX_BYTES": "1MB", "LOG_LEVEL": "WARN", "LOG_FORMAT": "Json",
+		"SHUTDOWN_DELAY": "10s", "SHUTDOWN_GRACE": "1m", "MAX_BODY_BYTES": "1MiB", "IMPORT_MAX_BYTES": "1MB", "LOG_LEVEL": "WARN", "LOG_FORMAT": "Json",
 		"ADMIN_TOKEN": "example-admin-token", "ENCRYPTION_KEY": fakeKey, "TOKEN_IN_PATH": "off", "MODELS_REQUIRE_AUTH": "ON",
 		"METRICS_PUBLIC": "yes", "CORS_ALLOWED_ORIGINS": "https://a.example.com", "OLLAMA_BASE_URL": "http://127.0.0.1:11434",
 		"OPENROUTER_BASE_URL": "http://127.0.0.1:2/api/", "DISABLE_OLLAMA": "1", "DISABLE_OPENROUTER": "True",

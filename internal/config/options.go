@@ -93,6 +93,10 @@ var server = []option{
 		help: "Proxies in front of this server whose `CF-Connecting-IP` or `X-Forwarded-For` is believed. The client is the rightmost address that is not itself trusted.",
 	},
 	{
+		name: "SHUTDOWN_DELAY", def: "0s", rule: duration(0, time.Hour, func(c *Config) *time.Duration { return &c.ShutdownDelay }),
+		help: "How long requests are still taken after the server is told to stop, while `/health/ready` already says 503: time for a load balancer to notice. `SHUTDOWN_GRACE` begins after it.",
+	},
+	{
 		name: "SHUTDOWN_GRACE", def: "30s", rule: duration(0, time.Hour, func(c *Config) *time.Duration { return &c.ShutdownGrace }),
 		help: "How long running requests may take to finish when the server is told to stop. `0` cuts them off at once.",
 	},
