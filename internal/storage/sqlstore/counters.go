@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"slices"
@@ -63,27 +64,38 @@ type batch struct {
 }
 
 // run executes one statement for each list of values that the loop gives to
-// exec, which tells how many rows it changed.
-func (b *batch) run(text string, loop func(exec func(args ...any) int64)) {
+// exec.
+func (b *batch) run(text string, loop func(exec func(args ...any))) {
+	b.counted(text, func(exec func(args ...any) func() int64) {
+		loop(func(args ...any) { exec(args...) })
+	})
+}
+
+// counted is run where it matters how many rows were changed: what exec returns
+// tells it. An engine that is far away answers sooner where that is asked after
+// everything was executed.
+func (b *batch) counted(text string, loop func(exec func(args ...any) (changed func() int64))) {
 	if b.err != nil {
 		return
 	}
 	stmt := b.prepare(text)
-	loop(func(args ...any) int64 {
+	loop(func(args ...any) func() int64 {
 		if b.err == nil {
 			b.err = b.until.Err()
 		}
 		if b.err != nil {
-			return 0
+			return func() int64 { return 0 }
 		}
 		res, err := stmt.ExecContext(b.ctx, args...)
 		if err != nil {
 			b.err = err
-			return 0
+			return func() int64 { return 0 }
 		}
-		n, err := res.RowsAffected()
-		b.err = err
-		return n
+		return func() int64 {
+			n, err := res.RowsAffected()
+			b.err = cmp.Or(b.err, err)
+			return n
+		}
 	})
 }
 
@@ -115,7 +127,7 @@ func (b *batch) requests(d *gateway.Delta) {
 				failure_count = coalesce(g.failure_count, 0) + excluded.failure_count,
 				input_tokens = coalesce(g.input_tokens, 0) + excluded.input_tokens,
 				output_tokens = coalesce(g.output_tokens, 0) + excluded.output_tokens,
-				updated_at = excluded.updated_at`, func(exec func(args ...any) int64) {
+				updated_at = excluded.updated_at`, func(exec func(args ...any)) {
 			c := d.Global
 			exec(c.Requests, c.Success, c.Failure, c.Usage.Input, c.Usage.Output, at(b.now))
 		})
@@ -133,7 +145,7 @@ func (b *batch) requests(d *gateway.Delta) {
 			input_tokens = coalesce(m.input_tokens, 0) + excluded.input_tokens,
 			output_tokens = coalesce(m.output_tokens, 0) + excluded.output_tokens,
 			last_used = case when m.last_used is null or m.last_used < excluded.last_used then excluded.last_used else m.last_used end`,
-		func(exec func(args ...any) int64) {
+		func(exec func(args ...any)) {
 			for _, m := range d.Models {
 				c := m.Counts
 				exec(provider, clean(m.Model), c.Requests, c.Success, c.Failure, c.Usage.Input, c.Usage.Output, at(m.LastUsed), at(b.now))
@@ -147,7 +159,7 @@ func (b *batch) requests(d *gateway.Delta) {
 			failure = coalesce(m.failure, 0) + excluded.failure,
 			input_tokens = coalesce(m.input_tokens, 0) + excluded.input_tokens,
 			output_tokens = coalesce(m.output_tokens, 0) + excluded.output_tokens`,
-		func(exec func(args ...any) int64) {
+		func(exec func(args ...any)) {
 			for _, m := range d.Models {
 				if m.Hour.IsZero() {
 					continue // counted by model alone
@@ -163,26 +175,30 @@ func (b *batch) tokens(deltas []gateway.TokenDelta) {
 	if len(deltas) == 0 {
 		return
 	}
-	var plain map[string]string // the tokens stored as they are, read when one is met
-	b.run(`update {p}client_tokens set
+	b.counted(`update {p}client_tokens set
 		request_count = coalesce(request_count, 0) + ?,
 		input_tokens = coalesce(input_tokens, 0) + ?,
 		output_tokens = coalesce(output_tokens, 0) + ?,
 		last_used = case when last_used is null or last_used < ? then ? else last_used end
-		where token = ?`, func(exec func(args ...any) int64) {
-		for _, d := range deltas {
+		where token = ?`, func(exec func(args ...any) func() int64) {
+		count := func(d *gateway.TokenDelta, stored string) func() int64 {
 			used := at(d.LastUsed)
-			count := func(stored string) int64 {
-				return exec(d.Counts.Requests, d.Counts.Usage.Input, d.Counts.Usage.Output, used, used, stored)
-			}
-			if count(d.Hash) > 0 || b.err != nil {
+			return exec(d.Counts.Requests, d.Counts.Usage.Input, d.Counts.Usage.Output, used, used, stored)
+		}
+		counted := make([]func() int64, len(deltas))
+		for i := range deltas {
+			counted[i] = count(&deltas[i], deltas[i].Hash)
+		}
+		var plain map[string]string // the tokens stored as they are, read when one is met
+		for i := range deltas {
+			if counted[i]() > 0 || b.err != nil {
 				continue
 			}
 			if plain == nil {
 				plain, b.err = plainTokens(b.ctx, b.tx, b.t)
 			}
-			if stored, ok := plain[d.Hash]; ok {
-				count(stored)
+			if stored, ok := plain[deltas[i].Hash]; ok {
+				count(&deltas[i], stored)
 			}
 		}
 	})
@@ -262,15 +278,15 @@ func (b *batch) refusals(refusals []gateway.Refusal) {
 	if len(refusals) == 0 {
 		return
 	}
-	b.run("delete from {p}key_refusals where key_id = ? and model = ?", func(exec func(args ...any) int64) {
+	b.run("delete from {p}key_refusals where key_id = ? and model = ?", func(exec func(args ...any)) {
 		for _, r := range refusals {
 			exec(string(r.Key), clean(r.Model))
 		}
 	})
-	b.run("delete from {p}key_refusals where until <= ?", func(exec func(args ...any) int64) { exec(at(b.now)) })
+	b.run("delete from {p}key_refusals where until <= ?", func(exec func(args ...any)) { exec(at(b.now)) })
 	b.run(`insert into {p}key_refusals as r (key_id, model, until)
 		select key_id, ?, ? from {p}keys where key_id = ?
-		on conflict (key_id, model) do update set until = excluded.until where r.until < excluded.until`, func(exec func(args ...any) int64) {
+		on conflict (key_id, model) do update set until = excluded.until where r.until < excluded.until`, func(exec func(args ...any)) {
 		for _, r := range refusals {
 			if r.Until.After(b.now) {
 				exec(clean(r.Model), at(r.Until), string(r.Key))

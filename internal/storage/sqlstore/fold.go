@@ -57,9 +57,13 @@ func (s *Store) foldSome(ctx context.Context, t tables, last int64) (more bool, 
 		b := batch{ctx: inside, until: ctx, tx: tx, t: t, now: s.now()}
 		b.addSums(sums)
 		gone := int64(0)
-		b.run("delete from {p}key_journal where id = ?", func(exec func(args ...any) int64) {
-			for _, id := range taken {
-				gone += exec(id)
+		b.counted("delete from {p}key_journal where id = ?", func(exec func(args ...any) func() int64) {
+			deleted := make([]func() int64, len(taken))
+			for i, id := range taken {
+				deleted[i] = exec(id)
+			}
+			for _, n := range deleted {
+				gone += n()
 			}
 		})
 		if b.err == nil && gone != int64(len(taken)) {
@@ -120,7 +124,7 @@ func (b *batch) strike(ids []gateway.KeyID) {
 		b.err = err
 		return
 	}
-	b.run("update {p}key_journal set counts = ? where id = ?", func(exec func(args ...any) int64) {
+	b.run("update {p}key_journal set counts = ? where id = ?", func(exec func(args ...any)) {
 		var left, buffer []byte
 		for _, r := range all {
 			found := false

@@ -59,7 +59,7 @@ const (
 
 // journal writes down what a large batch says of keys, as it is.
 func (b *batch) journal(d *gateway.Delta) {
-	b.run("insert into {p}key_journal (part, counts) values (?, ?)", func(exec func(args ...any) int64) {
+	b.run("insert into {p}key_journal (part, counts) values (?, ?)", func(exec func(args ...any)) {
 		var parts [journalParts][]byte
 		flush := func(part int) {
 			exec(part, journalForm+base64.RawStdEncoding.EncodeToString(parts[part]))

@@ -211,29 +211,44 @@ func (b *batch) addKeyTallies(keys []summed) {
 	if len(keys) == 0 {
 		return
 	}
-	var used [len(countedColumns) + 2*gateway.HistogramBuckets]bool
+	var used tallyUse
 	for i := range keys {
 		for c, n := range tallyParts(keys[i].tally, false) {
 			used[c] = used[c] || c == 0 || *n != 0
 		}
 	}
 	update, insert := addKeyTally(func(column int) bool { return used[column] })
-	b.run(update, func(update func(args ...any) int64) {
-		b.run(insert, func(insert func(args ...any) int64) {
-			args := make([]any, 0, len(used)+1)
-			for i := range keys {
-				args = args[:0]
-				for c, n := range tallyParts(keys[i].tally, false) {
-					if used[c] {
-						args = append(args, *n)
-					}
-				}
-				if args = append(args, keys[i].id); update(args...) == 0 {
-					insert(args...)
-				}
+	var missed []int // keys that have none yet
+	b.counted(update, func(exec func(args ...any) func() int64) {
+		counted := make([]func() int64, len(keys))
+		for i := range keys {
+			counted[i] = exec(keyTallyArgs(&keys[i], &used)...)
+		}
+		for i := range keys {
+			if counted[i]() == 0 {
+				missed = append(missed, i)
 			}
-		})
+		}
 	})
+	b.run(insert, func(exec func(args ...any)) {
+		for _, i := range missed {
+			exec(keyTallyArgs(&keys[i], &used)...)
+		}
+	})
+}
+
+// tallyUse tells which of tallyColumns are of use.
+type tallyUse = [len(countedColumns) + 2*gateway.HistogramBuckets]bool
+
+// keyTallyArgs are the values of one key for the statements of addKeyTally.
+func keyTallyArgs(k *summed, used *tallyUse) []any {
+	args := make([]any, 0, len(used)+1)
+	for c, n := range tallyParts(k.tally, false) {
+		if used[c] {
+			args = append(args, *n)
+		}
+	}
+	return append(args, k.id)
 }
 
 // addKeyTally makes the statements that add to some columns of a key's tally:

@@ -38,7 +38,7 @@ func (b *batch) runRows(before, after string, n int, row func(args []any, i int)
 		if from == whole {
 			rows, until = n-whole, n
 		}
-		b.run(before+valueLists(rows, columns)+after, func(exec func(args ...any) int64) {
+		b.run(before+valueLists(rows, columns)+after, func(exec func(args ...any)) {
 			args := make([]any, 0, rows*columns)
 			for ; from < until; from += rows {
 				args = args[:0]
@@ -58,7 +58,7 @@ func (b *batch) runRows(before, after string, n int, row func(args []any, i int)
 // their ids {ids}; before are the values for the placeholders in front of it.
 func (b *batch) byIDs(text string, ids []gateway.KeyID, before ...any) {
 	listIDs(text, ids, func(text string, lists iter.Seq[[]any]) {
-		b.run(text, func(exec func(args ...any) int64) {
+		b.run(text, func(exec func(args ...any)) {
 			for list := range lists {
 				exec(slices.Concat(before, list)...)
 			}

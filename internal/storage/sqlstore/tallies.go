@@ -136,7 +136,7 @@ func (b *batch) addTallies(per gateway.Period, rows []tallyRow) {
 	}
 	// A row at a time: to parse a statement with several of so many columns
 	// takes longer than it saves.
-	b.run(addTally[per], func(exec func(args ...any) int64) {
+	b.run(addTally[per], func(exec func(args ...any)) {
 		args := make([]any, 0, 3+len(tallyColumns))
 		for i := range rows {
 			r := &rows[i]
