@@ -7,19 +7,19 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"math/big"
 	"net"
 	"testing"
 	"time"
 )
 
-// serverCertificate makes a certificate for 127.0.0.1 and localhost that is its
-// own authority, and the pool of a client that trusts it.
-func serverCertificate(tb testing.TB) (*tls.Config, *x509.CertPool) {
-	tb.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// Certificate makes a certificate for 127.0.0.1 and localhost that is its own
+// authority, as DER, and its key.
+func Certificate() (der []byte, key *ecdsa.PrivateKey, err error) {
+	key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		tb.Fatalf("testkit: make a key: %v", err)
+		return nil, nil, fmt.Errorf("make a key: %w", err)
 	}
 	now := time.Now()
 	template := &x509.Certificate{
@@ -34,9 +34,20 @@ func serverCertificate(tb testing.TB) (*tls.Config, *x509.CertPool) {
 		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
 		DNSNames:              []string{"localhost"},
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	der, err = x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
-		tb.Fatalf("testkit: make a certificate: %v", err)
+		return nil, nil, fmt.Errorf("make a certificate: %w", err)
+	}
+	return der, key, nil
+}
+
+// serverCertificate makes such a certificate for a server, and the pool of a
+// client that trusts it.
+func serverCertificate(tb testing.TB) (*tls.Config, *x509.CertPool) {
+	tb.Helper()
+	der, key, err := Certificate()
+	if err != nil {
+		tb.Fatalf("testkit: %v", err)
 	}
 	leaf, err := x509.ParseCertificate(der)
 	if err != nil {

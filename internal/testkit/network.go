@@ -26,7 +26,7 @@ type network struct {
 }
 
 func newNetwork() (*network, error) {
-	reservation, addr, err := reservePort()
+	reservation, addr, err := ReservePort()
 	if err != nil {
 		return nil, err
 	}

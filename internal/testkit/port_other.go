@@ -8,9 +8,9 @@ import (
 	"net"
 )
 
-// reservePort finds a free port of 127.0.0.1. Here it cannot be kept while
+// ReservePort finds a free port of 127.0.0.1. Here it cannot be kept while
 // nothing listens on it.
-func reservePort() (io.Closer, string, error) {
+func ReservePort() (io.Closer, string, error) {
 	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp4", "127.0.0.1:0")
 	if err != nil {
 		return nil, "", err

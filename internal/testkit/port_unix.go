@@ -9,11 +9,11 @@ import (
 	"syscall"
 )
 
-// reservePort finds a free port of 127.0.0.1 and keeps it with a socket that is
+// ReservePort finds a free port of 127.0.0.1 and keeps it with a socket that is
 // bound but does not listen. Connections to it are refused, another socket with
 // SO_REUSEADDR, which Go sets, may listen on it, and no process is given the
-// port by chance while nothing does.
-func reservePort() (io.Closer, string, error) {
+// port by chance while nothing does. It gives the address, and what frees it.
+func ReservePort() (io.Closer, string, error) {
 	syscall.ForkLock.RLock()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	if err == nil {
