@@ -114,6 +114,9 @@ func freeze(pid int) []int {
 	}
 }
 
+// resume lets frozen processes go on.
+func resume(pids []int) { signalAll(pids, syscall.SIGCONT) }
+
 // signalAll sends a signal to processes; some may be gone.
 func signalAll(pids []int, s syscall.Signal) {
 	for _, pid := range pids {

@@ -15,5 +15,6 @@ func apart() *syscall.SysProcAttr                   { return nil }
 func give(string) error                             { return errLinux }
 func family(pid int) []int                          { return []int{pid} }
 func freeze(pid int) []int                          { return []int{pid} }
+func resume([]int)                                  {}
 func signalAll([]int, syscall.Signal)               {}
 func anyAlive([]int) bool                           { return false }

@@ -183,7 +183,7 @@ func (s *Server) end(how syscall.Signal) (itself bool) {
 	if how == syscall.SIGKILL {
 		signalAll(frozen, syscall.SIGKILL)
 	} else {
-		signalAll(frozen, syscall.SIGCONT)
+		resume(frozen)
 		signalAll(frozen[:1], how)
 	}
 	if itself = awaitGone(frozen, s.exited, stopTime); itself {
@@ -234,7 +234,7 @@ func (s *Server) Thaw() {
 	if s.running() {
 		pids := family(s.pid)
 		for i := len(pids) - 1; i >= 0; i-- { // the one that starts others last
-			signalAll(pids[i:i+1], syscall.SIGCONT)
+			resume(pids[i : i+1])
 		}
 	}
 }
