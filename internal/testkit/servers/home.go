@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"testing"
 
@@ -27,11 +26,16 @@ type household struct {
 
 var home household
 
-// reap waits for the end of its input, then ends what is left and removes the
-// directory; what is ending may write into it for another moment.
+// reap waits for the end of its input, then ends what still works in one of the
+// servers' directories, a frozen child of a server that is gone too, and removes
+// the directory of them all; what is ending may write into it for a moment.
 const reap = `trap '' HUP INT QUIT TERM
 cat >/dev/null
-for f in "$1"/*.pid; do [ -f "$f" ] && kill -9 -- "-$(cat "$f")"; done
+for p in /proc/[0-9]*; do
+	at=$(readlink "$p/cwd") && while read -r dir; do
+		case "$at" in "$dir" | "$dir"/*) kill -9 "${p#/proc/}" ;; esac
+	done <"$1/places"
+done
 for i in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$1" && break; sleep 0.2; done`
 
 // open makes the directory and starts what removes it. The lock is held.
@@ -75,7 +79,18 @@ func (h *household) directory(dir, name string) (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
-	return dir, give(dir)
+	return dir, errors.Join(h.note(dir), give(dir))
+}
+
+// note writes down where a server works, for the one who cleans up. The lock is
+// held.
+func (h *household) note(dir string) error {
+	places, err := os.OpenFile(filepath.Join(h.dir, "places"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = places.WriteString(dir + "\n")
+	return errors.Join(err, places.Close())
 }
 
 // port finds a free port that stays the server's own while it is stopped.
@@ -90,15 +105,11 @@ func (h *household) port() (int, error) {
 	return portOf(addr)
 }
 
-// note writes down a process that was started, for the one who cleans up.
-func (h *household) note(s *Server) error {
+// add remembers a server that was started.
+func (h *household) add(s *Server) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !s.already {
-		h.servers = append(h.servers, s)
-	}
-	file := filepath.Join(h.dir, fmt.Sprintf("%s-%d.pid", s.name, s.port))
-	return os.WriteFile(file, []byte(strconv.Itoa(s.pid)), 0o600)
+	h.servers = append(h.servers, s)
 }
 
 // StopAll ends every server of this process and removes their files. Nothing

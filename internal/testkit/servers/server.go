@@ -33,10 +33,9 @@ type Server struct {
 	hurry   syscall.Signal              // asks it to end at once
 	answers func(context.Context) error // nil when it serves
 
-	mu      sync.Mutex // guards what follows, and is held while the process starts or ends
-	pid     int
-	exited  chan struct{} // closed when the process is gone; nil: was never started
-	already bool          // it has served before
+	mu     sync.Mutex // guards what follows, and is held while the process starts or ends
+	pid    int
+	exited chan struct{} // closed when the process is gone; nil: was never started
 }
 
 // Port is where the server listens on 127.0.0.1.
@@ -82,7 +81,6 @@ func (s *Server) Start() error {
 		s.end(syscall.SIGKILL)
 		return fmt.Errorf("start %s: %w\n%s", s.name, err, s.logTail())
 	}
-	s.already = true
 	return nil
 }
 
@@ -114,8 +112,11 @@ func (s *Server) launch() error {
 	if err := <-started; err != nil {
 		return err
 	}
+	if s.exited == nil {
+		home.add(s)
+	}
 	s.pid, s.exited = cmd.Process.Pid, exited
-	return home.note(s)
+	return nil
 }
 
 // await waits until the server serves, or whatever else holds gives no error.

@@ -214,9 +214,9 @@ func TestAPortStaysTheServersOwn(t *testing.T) {
 	if err := r.Stop(); err != nil {
 		t.Error(err)
 	}
-	pids, err := filepath.Glob(filepath.Join(home.dir, "*.pid"))
-	if err != nil || len(pids) == 0 {
-		t.Errorf("nothing is noted for the one who cleans up: %v", err)
+	places, err := os.ReadFile(filepath.Join(home.dir, "places"))
+	if err != nil || !strings.Contains(string(places), r.dir+"\n") {
+		t.Errorf("the place is not noted for the one who cleans up: %v", err)
 	}
 	if info, err := os.Stat(r.dir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("%v %v", info, err)
