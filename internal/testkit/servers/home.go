@@ -74,6 +74,10 @@ func (h *household) directory(dir, name string) (string, error) {
 	if dir == "" {
 		dir = h.dir
 	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
 	h.names++
 	dir = filepath.Join(dir, fmt.Sprintf("%s-%d", name, h.names))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
