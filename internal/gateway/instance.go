@@ -45,4 +45,5 @@ type KeyMark struct {
 	Key     KeyID
 	State   KeyState
 	Version int64
+	Forced  int64 // the version that the last act of an operator made, see StateChange; 0: there was none
 }

@@ -169,6 +169,9 @@ type Refusal struct {
 	Key   KeyID
 	Model string
 	Until time.Time
+	// Version of the key's state as its writer knew it: what an operator has
+	// done since then speaks louder.
+	Version int64
 }
 
 // KeyQuery asks for a page of keys.
