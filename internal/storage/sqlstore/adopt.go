@@ -23,15 +23,25 @@ func (r *foreignRow) into() []any {
 // adopt makes rows of other programs, and those of a database that is opened
 // for the first time, like our own.
 func (s *Store) adopt(ctx context.Context, t tables) error {
-	var one int
-	err := s.reader.QueryRowContext(ctx, t.sql("select 1 from {p}keys where key_id is null limit 1")).Scan(&one)
+	if !s.opened.Load() {
+		return errNotOpen
+	}
+	return s.takeIn(ctx, t)
+}
+
+// takeIn is adopt while the store is being opened.
+func (s *Store) takeIn(ctx context.Context, t tables) error {
+	err := inTx(ctx, s.dialect, s.reader, readOnly, func(ctx context.Context, tx *sql.Tx) error {
+		var one int
+		return tx.QueryRowContext(ctx, t.sql("select 1 from {p}keys where key_id is null limit 1")).Scan(&one)
+	})
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return inTx(ctx, s.writer, nil, func(inside context.Context, tx *sql.Tx) error {
+	return inTx(ctx, s.dialect, s.writer, nil, func(inside context.Context, tx *sql.Tx) error {
 		if err := s.checkSeal(inside, tx); err != nil {
 			return err
 		}

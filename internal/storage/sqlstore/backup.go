@@ -17,12 +17,12 @@ import (
 // on the disk, and after an error not at all. A file that is there is not
 // touched.
 func (s *Store) Backup(ctx context.Context, path string) error {
-	return s.dialect.copyWhole(ctx, "back up the store", path)
+	return s.dialect.backup(ctx, "back up the store", path)
 }
 
-// copyWhole makes the copy under a name of its own, looks whether it is sound
+// backup makes the copy under a name of its own, looks whether it is sound
 // and then gives it its name.
-func (d dialect) copyWhole(ctx context.Context, did, to string) (err error) {
+func (d sqliteFile) backup(ctx context.Context, did, to string) (err error) {
 	to, err = filepath.Abs(to)
 	if err != nil {
 		return fmt.Errorf("%s to %s: %w", did, to, err)
@@ -42,7 +42,7 @@ func (d dialect) copyWhole(ctx context.Context, did, to string) (err error) {
 	if err := d.copy(ctx, part.Name()); err != nil {
 		return d.copyFault(ctx, did, to, err)
 	}
-	copied := dialect{path: part.Name(), busy: d.busy}
+	copied := sqliteFile{path: part.Name(), busy: d.busy}
 	look := copied.open(forLooking)
 	err = errors.Join(copied.check(ctx, look), look.Close())
 	if err == nil {
@@ -80,7 +80,7 @@ func giveName(from, to string) error {
 }
 
 // copyFault tells what is wrong with the copy from what is wrong with the store.
-func (d dialect) copyFault(ctx context.Context, did, to string, err error) error {
+func (d sqliteFile) copyFault(ctx context.Context, did, to string, err error) error {
 	if ended := ctx.Err(); ended != nil {
 		return fmt.Errorf("%s to %s: %w", did, to, ended)
 	}

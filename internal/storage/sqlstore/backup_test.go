@@ -197,7 +197,7 @@ func TestBackupThatCannotBe(t *testing.T) {
 	for path, words := range map[string][]string{
 		there:                               {"already", "another name"},
 		dir:                                 {"already", "another name"},
-		s.dialect.path:                      {"already", "another name"},
+		s.dialect.place():                   {"already", "another name"},
 		filepath.Join(dir, "link"):          {"already", "another name"},
 		filepath.Join(there, "copy.db"):     {"does not exist", "create the directory"},
 		filepath.Join(dir, "no", "copy.db"): {"does not exist", "create the directory"},
@@ -220,7 +220,7 @@ func TestBackupThatCannotBe(t *testing.T) {
 	} else if err != nil {
 		onlyFiles(t, copies)
 	}
-	err := s.dialect.copyFault(t.Context(), "back up the store", "/b", diskFullOf(t, s))
+	err := s.dialect.(sqliteFile).copyFault(t.Context(), "back up the store", "/b", diskFullOf(t, s))
 	wantLine(t, err, "/b", "disk is full", "free some space")
 }
 

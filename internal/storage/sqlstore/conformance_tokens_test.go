@@ -95,7 +95,7 @@ func conformTokenLimitsOfOthers(t *testing.T, open openStore) {
 		}
 		_, err := s.Tokens(t.Context())
 		id := (&gateway.Token{Hash: hash}).ID()
-		wantLine(t, err, s.dialect.path, "limits", id, "NULL", "ollama_api_client_tokens")
+		wantLine(t, err, s.dialect.place(), "limits", id, "NULL", "ollama_api_client_tokens")
 		for _, secret := range []string{hash, plain.Reveal(), "secret-5"} {
 			if err != nil && strings.Contains(err.Error(), secret) {
 				t.Errorf("limits %s: the error %q tells %q", text, err, secret)
@@ -103,7 +103,7 @@ func conformTokenLimitsOfOthers(t *testing.T, open openStore) {
 		}
 		name := "renamed"
 		_, _, err = s.UpdateToken(t.Context(), hash, gateway.TokenChange{Name: &name})
-		wantLine(t, err, s.dialect.path, "limits", id)
+		wantLine(t, err, s.dialect.place(), "limits", id)
 	}
 	anew := gateway.Limits{Concurrent: 1}
 	tok, found, err := s.UpdateToken(t.Context(), hash, gateway.TokenChange{Limits: &anew})

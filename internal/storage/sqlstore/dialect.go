@@ -3,34 +3,92 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
-	"errors"
-	"fmt"
-	"net/url"
-	"path/filepath"
-	"regexp"
-	"strconv"
-	"strings"
-	"sync"
-	"syscall"
-	"time"
-	"unicode/utf8"
 
-	"github.com/pressly/goose/v3"
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
+	goosedb "github.com/pressly/goose/v3/database"
 )
 
-// dialect is what SQLite does in its own way: connections, names of types,
-// pragmas, result codes. All other SQL in this package is common to SQLite and
-// PostgreSQL.
-type dialect struct {
-	path string
-	busy time.Duration // how long a statement waits for another process's lock
-}
+// Names of the engines, as Store.Engine gives them.
+const (
+	EngineSQLite     = "sqlite"
+	EnginePostgreSQL = "postgresql"
+	EnginePostgREST  = "postgrest"
+)
 
-// gooseDialect names the engine to the migration library.
-const gooseDialect = goose.DialectSQLite3
+// dialect is what an engine does in its own way: connections, transactions,
+// types, errors. Nothing else in this package knows which engine it is.
+type dialect interface {
+	engine() string
+	place() string       // names the database in messages, without what is secret
+	shared() bool        // other processes may work on it at the same time
+	fingerprint() string // of the address, without the password; "" where no two could be confused
+
+	// open makes a pool of connections. Nothing is opened before the first use.
+	open(m mode) *sql.DB
+	// create makes an empty database where there is none and that is possible.
+	create() (fresh bool, err error)
+	// mustBeThere is for what does not make a database.
+	mustBeThere(did string) error
+	// prepare readies a database for its tables.
+	prepare(ctx context.Context, db *sql.DB) error
+	// check looks for damage, where that can be told in reasonable time.
+	check(ctx context.Context, db *sql.DB) error
+	// finish is called before the pool that writes is closed.
+	finish(ctx context.Context, db *sql.DB) error
+
+	// within gives the context for the statements of a transaction of a caller.
+	within(ctx context.Context) context.Context
+	// again reports whether a transaction that failed can succeed when it is
+	// run once more from its beginning.
+	again(err error) bool
+	// fault wraps an error with what was tried, see faultOf.
+	fault(did string, err error) error
+	// explain says in plain words what an error means and what helps, and
+	// whether the database is only out of reach for now. All are empty for an
+	// error that is not about the database.
+	explain(err error) (cause, cure string, away bool)
+	// readOnlyFails reports whether an error can come from having opened the
+	// database for looking.
+	readOnlyFails(err error) bool
+	damaged(err error) bool // the error tells of a file that is not sound
+
+	// migrate runs one statement of a migration.
+	migrate(ctx context.Context, tx querier, stmt string) error
+	notes() goosedb.Dialect // of the table that says which migrations were done
+	acceptsNewer() bool     // tables of a newer version are used; migrations only ever add
+	hasColumn(ctx context.Context, q querier, table, column string) (bool, error)
+
+	// ignoringCase is an SQL expression by which a text column is ordered and
+	// compared without regard to the case of letters, of ASCII at least.
+	ignoringCase(column string) string
+	// contains is an SQL condition that a text, in small letters, is part of a
+	// column in letters of any case.
+	contains(column, find string) fragment
+	// rows is a query whose result is n rows of values of some types, and how
+	// the values are to be bound: row by row, or as an array for each column.
+	rows(types []string, n int) (text string, arrays bool)
+	// mostRows is how many rows one statement takes, see rows.
+	mostRows() int
+	// ids is the list of ids in brackets after "in", likewise.
+	ids(n int) (text string, array bool)
+
+	// deferKeys lets a transaction break foreign keys until it commits.
+	deferKeys(ctx context.Context, tx *sql.Tx) error
+	// growCache gives the writer a cache of some KiB for a large change.
+	growCache(ctx context.Context, q querier, kib int) error
+	// dropIndexes drops those indexes of a table without which a large import
+	// is faster, and returns the statements that make them again.
+	dropIndexes(ctx context.Context, tx *sql.Tx, table string) (again []string, err error)
+	// version reads a number that changes when another connection commits. It
+	// means something on one and the same connection only.
+	version(ctx context.Context, conn *sql.Conn) (n int64, err error)
+	// scrub leaves nothing of what was deleted or replaced in the file.
+	scrub(ctx context.Context, q querier) (done bool, err error)
+	checkpoint(ctx context.Context, q querier) (done bool, err error)
+	// backup copies the database into a new file.
+	backup(ctx context.Context, did, to string) error
+	// examine reads the whole database and looks for damage.
+	examine(ctx context.Context, q querier) error
+}
 
 // mode is what a connection is for.
 type mode uint8
@@ -38,330 +96,13 @@ type mode uint8
 const (
 	forWriting mode = iota // the one connection that writes
 	forReading             // several, which never write
-	forLooking             // opens the file read-only, so that not a byte of it can change
-	forAlone               // writes, and refuses to share the file with anybody
+	forLooking             // changes nothing, not a byte of a file
+	forAlone               // writes, and refuses to share a file with anybody
 )
-
-// open makes a pool of connections. Nothing is opened before the first use.
-func (d dialect) open(m mode) *sql.DB {
-	pragmas := []string{
-		"busy_timeout(" + strconv.FormatInt(d.busy.Milliseconds(), 10) + ")", // first, so that the others wait too
-		"foreign_keys(on)",
-		"synchronous(full)", // an acknowledged write survives a loss of power
-		"secure_delete(on)", // what is deleted is overwritten: keys and tokens
-	}
-	query := url.Values{
-		"_time_format": {"sqlite"}, // 2006-01-02 15:04:05.999999+00:00, which sorts as text
-		"_timezone":    {"UTC"},
-		"_error_rc":    {"1"},
-		"_dqs":         {"0"},
-	}
-	switch m {
-	case forWriting:
-		// Transactions that will write take the lock at their beginning, where
-		// waiting for it is possible.
-		query.Set("_txlock", "immediate")
-		pragmas = append(pragmas, "cache_size(-"+strconv.Itoa(writerCache)+")", "journal_size_limit(16777216)")
-	case forAlone:
-		query.Set("_txlock", "immediate")
-		// Nothing is put into files of the system's temporary directory.
-		pragmas = append(pragmas, "locking_mode(exclusive)", "temp_store(memory)")
-	case forReading:
-		pragmas = append(pragmas, "query_only(on)")
-	case forLooking:
-		query.Set("mode", "ro")
-	}
-	query["_pragma"] = pragmas
-	db := sql.OpenDB(connector{engine(), d.address() + "?" + query.Encode()})
-	conns := 1
-	if m == forReading {
-		conns = 4
-	}
-	db.SetMaxOpenConns(conns)
-	db.SetMaxIdleConns(conns)
-	return db
-}
-
-// address is the file's path as a URI, in which no character of it can be
-// taken for an option.
-func (d dialect) address() string {
-	p := filepath.ToSlash(d.path)
-	if !strings.HasPrefix(p, "/") {
-		p = "/" + p // a Windows drive
-	}
-	return (&url.URL{Scheme: "file", Path: p}).String()
-}
-
-// engine is the driver with lower() as PostgreSQL has it, for letters beyond
-// ASCII too. A driver of our own keeps that from other users of the library.
-var engine = sync.OnceValue(func() *sqlite.Driver {
-	var d sqlite.Driver
-	d.MustRegisterDeterministicScalarFunction("lower", 1, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
-		if s, ok := args[0].(string); ok {
-			return strings.ToLower(s), nil
-		}
-		return args[0], nil
-	})
-	return &d
-})
-
-// connector opens connections with our driver.
-type connector struct {
-	driver *sqlite.Driver
-	dsn    string
-}
-
-// Connect implements driver.Connector.
-func (c connector) Connect(context.Context) (driver.Conn, error) { return c.driver.Open(c.dsn) }
-
-// Driver implements driver.Connector.
-func (c connector) Driver() driver.Driver { return c.driver }
-
-// prepare puts the file into write-ahead mode, in which readers and the writer
-// do not wait for each other. While another process does the same at the same
-// moment, SQLite may refuse at once instead of waiting, so the waiting is done here.
-func (d dialect) prepare(ctx context.Context, db *sql.DB) error {
-	deadline := time.Now().Add(d.busy)
-	for {
-		var now string
-		err := db.QueryRowContext(ctx, "pragma journal_mode = wal").Scan(&now)
-		if err == nil && now != "wal" {
-			return fmt.Errorf("write-ahead logging is not possible here (journal mode %s)", now)
-		}
-		if err == nil {
-			return d.checkWritable(ctx, db)
-		}
-		if resultCode(err) != sqlite3.SQLITE_BUSY || time.Now().After(deadline) {
-			return err
-		}
-		pause := time.NewTimer(5 * time.Millisecond)
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return ctx.Err()
-		case <-pause.C:
-		}
-	}
-}
-
-var errReadOnly = errors.New("the file may only be read")
-
-// checkWritable notices a file that may only be read; SQLite opens it all the same.
-func (d dialect) checkWritable(ctx context.Context, db *sql.DB) error {
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close() }()
-	return conn.Raw(func(c any) error {
-		file, ok := c.(interface {
-			IsReadOnly(schema string) (bool, error)
-		})
-		if !ok {
-			return fmt.Errorf("the driver's connection is a %T", c)
-		}
-		readOnly, err := file.IsReadOnly("main")
-		if err == nil && readOnly {
-			err = errReadOnly
-		}
-		return err
-	})
-}
 
 // querier is a database, a connection or a transaction.
 type querier interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}
-
-var (
-	typeNames = strings.NewReplacer("timestamptz", "text", "bigserial", "integer",
-		"bigint generated by default as identity primary key", "integer primary key autoincrement",
-		"(lower(username)", "(username collate nocase") // an index on a function of ours would break in other programs
-	addColumn = regexp.MustCompile(`(?s)^alter table (\S+) add column if not exists (\S+) (.+)$`)
-)
-
-// migrate runs one statement of a migration, which is written in PostgreSQL's
-// words. SQLite cannot add a column only where it is missing, so that is looked up.
-func (d dialect) migrate(ctx context.Context, tx querier, stmt string) error {
-	stmt = typeNames.Replace(stmt)
-	if m := addColumn.FindStringSubmatch(stmt); m != nil {
-		has, err := d.hasColumn(ctx, tx, m[1], m[2])
-		if err != nil || has {
-			return err
-		}
-		stmt = "alter table " + m[1] + " add column " + m[2] + " " + m[3]
-	}
-	_, err := tx.ExecContext(ctx, stmt)
-	return err
-}
-
-// hasColumn tells whether a table exists and has a column.
-func (d dialect) hasColumn(ctx context.Context, q querier, table, column string) (bool, error) {
-	var n int
-	err := q.QueryRowContext(ctx, "select count(*) from pragma_table_info(?) where name = ?", table, column).Scan(&n)
-	return n > 0, err
-}
-
-// ignoringCase is an SQL expression by which a text column is ordered and
-// compared without regard to the case of letters, of ASCII at least.
-func (d dialect) ignoringCase(column string) string { return column + " collate nocase" }
-
-// contains is an SQL condition that a text, in small letters, is part of a
-// column in letters of any case. SQLite's own LIKE ignores the case of ASCII
-// letters and is much faster than a function of ours; that one is left for the
-// columns that have other letters.
-func (d dialect) contains(column, find string) fragment {
-	arg := "%" + likeLiteral(find) + "%"
-	for i := range len(find) {
-		if find[i] >= utf8.RuneSelf {
-			return fragment{"(" + column + " glob '*[^ -~]*' and lower(" + column + `) like ? escape '\')`, []any{arg}}
-		}
-	}
-	return fragment{column + ` like ? escape '\'`, []any{arg}}
-}
-
-// check reads the whole file and reports damage.
-func (d dialect) check(ctx context.Context, db *sql.DB) error {
-	var found string
-	if err := db.QueryRowContext(ctx, "pragma quick_check(1)").Scan(&found); err != nil {
-		return err
-	}
-	if found != "ok" {
-		return &damage{found}
-	}
-	return nil
-}
-
-// damage is what quick_check found.
-type damage struct{ found string }
-
-func (e *damage) Error() string { return e.found }
-
-// deferKeys lets a transaction break foreign keys until it commits.
-func (d dialect) deferKeys(ctx context.Context, tx *sql.Tx) error {
-	_, err := tx.ExecContext(ctx, "pragma defer_foreign_keys = on")
-	return err
-}
-
-// Sizes of the writer's page cache in KiB: a large import changes most pages of
-// the indexes again and again.
-const (
-	writerCache = 8 << 10
-	importCache = 32 << 10
-)
-
-// growCache gives the writer a page cache of some KiB.
-func (d dialect) growCache(ctx context.Context, q querier, kib int) error {
-	_, err := q.ExecContext(ctx, "pragma cache_size = -"+strconv.Itoa(kib))
-	return err
-}
-
-// dropIndexes drops the indexes of a table but those that hold it to something,
-// within a transaction, and returns the statements that make them again. To make
-// one of all rows takes much less than to add so many rows one by one.
-func (d dialect) dropIndexes(ctx context.Context, tx *sql.Tx, table string) (again []string, err error) {
-	rows, err := tx.QueryContext(ctx, `select i.name, m.sql from pragma_index_list(?) i join sqlite_master m on m.type = 'index' and m.name = i.name
-		where i."unique" = 0 and m.sql is not null`, table)
-	if err != nil {
-		return nil, err
-	}
-	type index struct{ name, text string }
-	found, err := collect(rows, func(i *index) []any { return []any{&i.name, &i.text} })
-	if err != nil {
-		return nil, err
-	}
-	for _, i := range found {
-		if _, err := tx.ExecContext(ctx, `drop index "`+strings.ReplaceAll(i.name, `"`, `""`)+`"`); err != nil {
-			return nil, err
-		}
-		again = append(again, i.text)
-	}
-	return again, nil
-}
-
-// version reads a number that changes when another connection commits. It
-// means something on one and the same connection only.
-func (d dialect) version(ctx context.Context, conn *sql.Conn) (n int64, err error) {
-	err = conn.QueryRowContext(ctx, "pragma data_version").Scan(&n)
-	return n, err
-}
-
-// finish moves the write-ahead log into the file. Where others still read the
-// log it stays, which harms nothing.
-func (d dialect) finish(ctx context.Context, db *sql.DB) error {
-	if _, err := db.ExecContext(ctx, "pragma busy_timeout = 250"); err != nil {
-		return err
-	}
-	_, err := d.checkpoint(ctx, db)
-	return err
-}
-
-// checkpoint empties the write-ahead log into the file; done is false when
-// another connection was in the way.
-func (d dialect) checkpoint(ctx context.Context, q querier) (done bool, err error) {
-	var busy, log, moved int
-	err = q.QueryRowContext(ctx, "pragma wal_checkpoint(truncate)").Scan(&busy, &log, &moved)
-	return busy == 0, err
-}
-
-// scrub rewrites the whole file, so that nothing of what was deleted or
-// replaced is left in it, in its free pages or in the log.
-func (d dialect) scrub(ctx context.Context, q querier) (done bool, err error) {
-	if done, err := d.checkpoint(ctx, q); !done || err != nil {
-		return done, err
-	}
-	if _, err := q.ExecContext(ctx, "vacuum"); err != nil {
-		return false, err
-	}
-	return d.checkpoint(ctx, q)
-}
-
-// resultCode gives SQLite's primary result code, 0 for an error that is not SQLite's.
-func resultCode(err error) int {
-	var e *sqlite.Error
-	if errors.As(err, &e) {
-		return e.Code() & 0xff
-	}
-	return 0
-}
-
-// readOnlyFails reports whether an error can come from having opened the file
-// read-only, as with the journal of a crashed writer beside it.
-func readOnlyFails(err error) bool {
-	code := resultCode(err)
-	return code == sqlite3.SQLITE_READONLY || code == sqlite3.SQLITE_CANTOPEN
-}
-
-// damaged reports whether an error tells of a file that is not sound.
-func damaged(err error) bool {
-	var found *damage
-	code := resultCode(err)
-	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB || errors.As(err, &found)
-}
-
-// diskFull reports whether an error tells that there is no room left.
-func diskFull(err error) bool {
-	return resultCode(err) == sqlite3.SQLITE_FULL || errors.Is(err, syscall.ENOSPC)
-}
-
-// explain says in plain words what an error means and what helps; both are
-// empty for an error that is not about the file.
-func (d dialect) explain(err error) (cause, cure string) {
-	switch code := resultCode(err); {
-	case damaged(err):
-		return "the file is damaged or is no SQLite database", "restore a backup, or move it and its -wal file away to start empty"
-	case diskFull(err):
-		return "the disk is full", "free some space and try again"
-	case code == sqlite3.SQLITE_BUSY, code == sqlite3.SQLITE_LOCKED:
-		return fmt.Sprintf("another process has kept it locked for %s", d.busy), "wait for that process or stop it, and try again"
-	case code == sqlite3.SQLITE_READONLY, code == sqlite3.SQLITE_PERM, errors.Is(err, errReadOnly):
-		return "it cannot be written", "make the file and its directory writable for this user"
-	case code == sqlite3.SQLITE_CANTOPEN:
-		return "it cannot be opened", "make the file and its directory readable and writable for this user"
-	case code == sqlite3.SQLITE_IOERR:
-		return "the disk reports an error", "look at the disk and at the system's log"
-	}
-	return "", ""
 }

@@ -69,7 +69,7 @@ func (s *Store) sealState(ctx context.Context, q querier) (mark string, hasKeys 
 
 // fits says whether the store's seal is the one that a database needs.
 func (s *Store) fits(mark string, hasKeys bool) error {
-	f := &Fault{Did: "open the store", Path: s.dialect.path}
+	f := &Fault{Did: "open the store", Path: s.dialect.place()}
 	switch {
 	case mark == s.seal.markOf(), mark == "" && !hasKeys:
 		return nil
@@ -86,16 +86,25 @@ func (s *Store) fits(mark string, hasKeys bool) error {
 	return f
 }
 
+// sealOf is sealState in a transaction of its own.
+func (s *Store) sealOf(ctx context.Context) (mark string, hasKeys bool, err error) {
+	err = inTx(ctx, s.dialect, s.reader, readOnly, func(ctx context.Context, tx *sql.Tx) error {
+		mark, hasKeys, err = s.sealState(ctx, tx)
+		return err
+	})
+	return mark, hasKeys, err
+}
+
 // settleSeal makes an empty database an encrypted one where a key is given.
 func (s *Store) settleSeal(ctx context.Context) error {
-	mark, hasKeys, err := s.sealState(ctx, s.writer)
+	mark, hasKeys, err := s.sealOf(ctx)
 	if err != nil || mark == s.seal.markOf() {
 		return err
 	}
 	if err := s.fits(mark, hasKeys); err != nil {
 		return err
 	}
-	return inTx(ctx, s.writer, nil, func(ctx context.Context, tx *sql.Tx) error {
+	return inTx(ctx, s.dialect, s.writer, nil, func(ctx context.Context, tx *sql.Tx) error {
 		mark, hasKeys, err := s.sealState(ctx, tx)
 		if err != nil {
 			return err
@@ -115,7 +124,7 @@ func (s *Store) checkSeal(ctx context.Context, tx *sql.Tx) error {
 		return err
 	}
 	return &Fault{
-		Did: "use the store", Path: s.dialect.path,
+		Did: "use the store", Path: s.dialect.place(),
 		Cause: "its encryption was changed while this process had it open",
 		Cure:  "start again with the ENCRYPTION_KEY that it has now",
 	}
@@ -124,12 +133,16 @@ func (s *Store) checkSeal(ctx context.Context, tx *sql.Tx) error {
 // resumeScrub ends what a Reencrypt that was cut off after its transaction has
 // left to do. While others use the file it has to wait for the next start.
 func (s *Store) resumeScrub(ctx context.Context) error {
-	left, err := meta(ctx, s.writer, metaScrub)
+	left := ""
+	err := inTx(ctx, s.dialect, s.reader, readOnly, func(ctx context.Context, tx *sql.Tx) (err error) {
+		left, err = meta(ctx, tx, metaScrub)
+		return err
+	})
 	if err != nil || left == "" {
 		return err
 	}
 	done, err := s.scrub(ctx, s.writer)
-	if cause, _ := s.dialect.explain(err); !done && cause == "" {
+	if cause, _, _ := s.dialect.explain(err); !done && cause == "" {
 		return err
 	}
 	return nil

@@ -231,11 +231,11 @@ func TestUnreadableRow(t *testing.T) {
 				t.Fatal(err)
 			}
 			err := s.EachKey(t.Context(), gateway.Ollama, func(gateway.Key) error { return nil })
-			wantLine(t, err, s.dialect.path, "cannot be decrypted", c.named, "restore")
+			wantLine(t, err, s.dialect.place(), "cannot be decrypted", c.named, "restore")
 			_, _, err = s.Keys(t.Context(), gateway.Ollama, gateway.KeyQuery{})
-			wantLine(t, err, s.dialect.path, c.named)
+			wantLine(t, err, s.dialect.place(), c.named)
 			if _, found, err := s.Key(t.Context(), gateway.Ollama, gateway.KeyID(id)); c.named == id || found {
-				wantLine(t, err, s.dialect.path, id)
+				wantLine(t, err, s.dialect.place(), id)
 			}
 		})
 	}

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"strings"
-	"syscall"
+	"time"
 
 	"ollama-api-pool/internal/gateway"
 )
@@ -16,9 +14,10 @@ import (
 // it. Its text is one line: what was tried, where, the cause and the cure.
 type Fault struct {
 	Did   string // what was tried, such as "open the store"
-	Path  string
+	Path  string // of the file, or what else names the database
 	Cause string
 	Cure  string
+	Away  bool  // the database is out of reach, or gave no answer in time: the same may work later
 	Err   error // what the engine or the system said, nil where we found it
 }
 
@@ -34,9 +33,37 @@ func (f *Fault) Error() string {
 // Unwrap gives what the engine or the system said.
 func (f *Fault) Unwrap() error { return f.Err }
 
-// fault wraps an error with what was tried. Errors that are meant for the
+// awayRetry is when somebody who asked for a change may ask again.
+const awayRetry = 5 * time.Second
+
+// As makes a fault that will pass an error for the one who asks.
+func (f *Fault) As(target any) bool {
+	e, ok := target.(**gateway.Error)
+	if !ok || !f.Away {
+		return false
+	}
+	*e = &gateway.Error{
+		Kind:       gateway.KindUnavailable,
+		Message:    "the database is out of reach; changes are refused until it is back",
+		RetryAfter: awayRetry,
+		Cause:      f,
+	}
+	return true
+}
+
+// Unavailable reports whether an error of a Store says that its database is out
+// of reach, not opened yet, or gave no answer in time: that the same may work
+// later.
+func Unavailable(err error) bool {
+	var f *Fault
+	return errors.As(err, &f) && f.Away
+}
+
+var errNotOpen = errors.New("it is not open yet")
+
+// faultOf wraps an error with what was tried. Errors that are meant for the
 // caller, and the end of its context, keep their meaning.
-func (d dialect) fault(did string, err error) error {
+func faultOf(d dialect, did string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -45,40 +72,12 @@ func (d dialect) fault(did string, err error) error {
 	if errors.As(err, &known) || errors.As(err, &meant) {
 		return err
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, errNotOpen) {
+		return &Fault{Did: did, Path: d.place(), Cause: errNotOpen.Error(), Cure: "try again", Away: true}
+	}
+	cause, cure, away := d.explain(err)
+	if cause == "" || errors.Is(err, context.Canceled) {
 		return fmt.Errorf("%s: %w", did, err)
 	}
-	cause, cure := d.explain(err)
-	if cause == "" {
-		return fmt.Errorf("%s: %w", did, err)
-	}
-	return &Fault{Did: did, Path: d.path, Cause: cause, Cure: cure, Err: err}
-}
-
-// mustBeThere is for what does not make a new file.
-func (d dialect) mustBeThere(did string) error {
-	_, err := os.Stat(d.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return &Fault{Did: did, Path: d.path, Cause: "there is no store", Cure: "look where it is (DATA_DIR)"}
-	}
-	if err != nil {
-		return d.placeFault(did, err)
-	}
-	return nil
-}
-
-// placeFault wraps what the operating system says about the place of the file.
-func (d dialect) placeFault(did string, err error) error {
-	f := &Fault{Did: did, Path: d.path, Err: err}
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		f.Cause, f.Cure = "its directory does not exist", "create the directory or set another one (DATA_DIR)"
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		f.Cause, f.Cure = "its directory cannot be written", "make the directory writable for this user or set another one (DATA_DIR)"
-	case errors.Is(err, syscall.ENOSPC):
-		f.Cause, f.Cure = "the disk is full", "free some space and try again"
-	default:
-		return fmt.Errorf("%s: %w", did, err)
-	}
-	return f
+	return &Fault{Did: did, Path: d.place(), Cause: cause, Cure: cure, Away: away, Err: err}
 }

@@ -13,7 +13,7 @@ type Sealing struct {
 // encryption key, nil for none, fits. It changes nothing, and other processes
 // may have the database open.
 func Inspect(ctx context.Context, path string, key []byte) (Sealing, error) {
-	s, err := newStore(Options{Path: path, EncryptionKey: key})
+	s, err := New(Options{Path: path, EncryptionKey: key})
 	if err != nil {
 		return Sealing{}, err
 	}

@@ -6,11 +6,12 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path"
 	"strings"
 
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/database"
+	goosedb "github.com/pressly/goose/v3/database"
 
 	"ollama-api-pool/internal/gateway"
 )
@@ -23,47 +24,56 @@ const versionTable = "pool_schema"
 
 // migrate brings the tables up to date. Several processes may do so at once:
 // every step looks, under the write lock, whether it is still to be done.
-func migrate(ctx context.Context, d dialect, db *sql.DB) error {
-	notes, err := database.NewStore(database.Dialect(gooseDialect), versionTable)
+func migrate(ctx context.Context, d dialect, reader, writer *sql.DB, log *slog.Logger) error {
+	notes, err := goosedb.NewStore(d.notes(), versionTable)
 	if err != nil {
 		return err
 	}
-	steps, err := migrations(d, notes)
+	steps, err := migrations()
 	if err != nil {
 		return err
 	}
-	if err := createNotes(ctx, d, db, notes); err != nil {
-		return fmt.Errorf("prepare the migration of tables: %w", err)
-	}
-	provider, err := goose.NewProvider(gooseDialect, db, nil,
-		goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true), goose.WithGoMigrations(steps...))
-	if err != nil {
-		return err
-	}
-	done, known, err := provider.GetVersions(ctx)
+	done, err := lastStep(ctx, d, reader, notes)
 	if err != nil {
 		return fmt.Errorf("look which tables there are: %w", err)
 	}
-	if done > known {
+	known := steps[len(steps)-1].version
+	if done > known && !d.acceptsNewer() {
 		return &Fault{
-			Did: "open the store", Path: d.path,
+			Did: "open the store", Path: d.place(),
 			Cause: fmt.Sprintf("a newer version of this program has changed its tables (step %d, known here are %d)", done, known),
 			Cure:  "use that version or restore a backup",
 		}
 	}
-	if _, err := provider.Up(ctx); err != nil {
-		return fmt.Errorf("bring the tables up to date: %w", err)
+	if done > known {
+		log.WarnContext(ctx, "a newer version of this program has added to the tables of the database; it is used as it is",
+			"database", d.place(), "step", done, "known", known)
+	}
+	for _, step := range steps {
+		if step.version <= done {
+			continue
+		}
+		if err := step.run(ctx, d, writer, notes); err != nil {
+			return fmt.Errorf("bring the tables up to date: %w", err)
+		}
 	}
 	return nil
 }
 
-// migrations makes a step of every file. The file's name begins with its number.
-func migrations(d dialect, notes database.Store) ([]*goose.Migration, error) {
+// step is a migration.
+type step struct {
+	version int64
+	text    string
+}
+
+// migrations makes a step of every file, in their order. The file's name begins
+// with its number.
+func migrations() ([]step, error) {
 	files, err := migrationFiles.ReadDir("migrations")
 	if err != nil {
 		return nil, err
 	}
-	var steps []*goose.Migration
+	var steps []step
 	for _, f := range files {
 		version, err := goose.NumericComponent(f.Name())
 		if err != nil {
@@ -73,32 +83,50 @@ func migrations(d dialect, notes database.Store) ([]*goose.Migration, error) {
 		if err != nil {
 			return nil, err
 		}
-		steps = append(steps, goose.NewGoMigration(version, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
-			_, err := notes.GetMigration(ctx, tx, version)
-			if !errors.Is(err, database.ErrVersionNotFound) {
-				return err // done by another process while we waited for the lock
-			}
-			return runStep(ctx, d, tx, string(text))
-		}}, nil))
+		steps = append(steps, step{version, string(text)})
 	}
 	return steps, nil
 }
 
-// createNotes makes goose's table under the write lock; goose itself looks
-// first and locks later, so that two first starts at once would clash.
-func createNotes(ctx context.Context, d dialect, db *sql.DB, notes database.Store) error {
-	if has, err := d.hasColumn(ctx, db, versionTable, "version_id"); err != nil || has {
-		return err
-	}
-	return inTx(ctx, db, nil, func(ctx context.Context, tx *sql.Tx) error {
+// lastStep tells which step was done last, 0 for none.
+func lastStep(ctx context.Context, d dialect, db *sql.DB, notes goosedb.Store) (done int64, err error) {
+	err = inTx(ctx, d, db, readOnly, func(ctx context.Context, tx *sql.Tx) error {
 		has, err := d.hasColumn(ctx, tx, versionTable, "version_id")
-		if err != nil || has {
+		if err != nil || !has {
 			return err
 		}
-		if err := notes.CreateVersionTable(ctx, tx); err != nil {
+		done, err = notes.GetLatestVersion(ctx, tx)
+		if errors.Is(err, goosedb.ErrVersionNotFound) {
+			err = nil
+		}
+		return err
+	})
+	return done, err
+}
+
+// run does the step, unless another process did while we waited for the lock.
+func (s step) run(ctx context.Context, d dialect, db *sql.DB, notes goosedb.Store) error {
+	return inTx(ctx, d, db, nil, func(ctx context.Context, tx *sql.Tx) error {
+		has, err := d.hasColumn(ctx, tx, versionTable, "version_id")
+		if err != nil {
 			return err
 		}
-		return notes.Insert(ctx, tx, database.InsertRequest{Version: 0})
+		if !has {
+			if err := notes.CreateVersionTable(ctx, tx); err != nil {
+				return err
+			}
+			if err := notes.Insert(ctx, tx, goosedb.InsertRequest{Version: 0}); err != nil {
+				return err
+			}
+		}
+		_, err = notes.GetMigration(ctx, tx, s.version)
+		if !errors.Is(err, goosedb.ErrVersionNotFound) {
+			return err
+		}
+		if err := runStep(ctx, d, tx, s.text); err != nil {
+			return err
+		}
+		return notes.Insert(ctx, tx, goosedb.InsertRequest{Version: s.version})
 	})
 }
 

@@ -36,7 +36,7 @@ func Reencrypt(ctx context.Context, path string, oldKey, newKey []byte, progress
 	if err != nil {
 		return err
 	}
-	s, err := newStore(Options{Path: path, EncryptionKey: oldKey, busyTimeout: aloneBusy})
+	s, err := New(Options{Path: path, EncryptionKey: oldKey, busyTimeout: aloneBusy})
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func Reencrypt(ctx context.Context, path string, oldKey, newKey []byte, progress
 
 // canChange says whether the old key is the one that the database needs.
 func (s *Store) canChange(mark string, next *seal, did string) error {
-	f := &Fault{Did: did, Path: s.dialect.path}
+	f := &Fault{Did: did, Path: s.dialect.place()}
 	switch {
 	case mark == next.markOf() && mark == "":
 		f.Cause, f.Cure = "its keys are stored plain already", "nothing is to be done"
@@ -77,16 +77,15 @@ func (s *Store) reencrypt(ctx context.Context, next *seal, progress func(done, t
 	if err := s.dialect.prepare(ctx, s.writer); err != nil {
 		return err
 	}
-	restrict(s.dialect.path)
-	if err := migrate(ctx, s.dialect, s.writer); err != nil {
+	if err := migrate(ctx, s.dialect, s.reader, s.writer, s.log); err != nil {
 		return err
 	}
 	for _, p := range gateway.Providers() {
-		if err := s.adopt(ctx, tables{p}); err != nil {
+		if err := s.takeIn(ctx, tables{p}); err != nil {
 			return err
 		}
 	}
-	if err := inTx(ctx, s.writer, nil, func(_ context.Context, tx *sql.Tx) error {
+	if err := inTx(ctx, s.dialect, s.writer, nil, func(_ context.Context, tx *sql.Tx) error {
 		return s.resealAll(ctx, tx, next, progress)
 	}); err != nil {
 		return err
@@ -188,7 +187,7 @@ func rename(ctx context.Context, tx *sql.Tx, t tables, from, to string) error {
 // unreadable is the error for a row whose key does not decrypt.
 func (s *Store) unreadable(t tables, row string, err error) error {
 	return &Fault{
-		Did: "read the key " + row + " of " + string(t.provider) + " from the store", Path: s.dialect.path,
+		Did: "read the key " + row + " of " + string(t.provider) + " from the store", Path: s.dialect.place(),
 		Cause: err.Error(),
 		Cure:  "restore the row " + row + " from a backup, or delete it from the table " + t.sql("{p}keys"),
 	}

@@ -12,7 +12,7 @@ import (
 // encryption key (keys are copied as they are stored), and other processes may
 // use it meanwhile. After an error there is no file at to.
 func Snapshot(ctx context.Context, path, to string) error {
-	s, err := newStore(Options{Path: path})
+	s, err := New(Options{Path: path})
 	if err != nil {
 		return err
 	}
@@ -20,12 +20,12 @@ func Snapshot(ctx context.Context, path, to string) error {
 	if err := s.dialect.mustBeThere(did); err != nil {
 		return err
 	}
-	return s.dialect.copyWhole(ctx, did, to)
+	return s.dialect.backup(ctx, did, to)
 }
 
 // copy copies the database into an empty file. It takes no write lock; a
 // connection that may write is what can read the log of a killed process.
-func (d dialect) copy(ctx context.Context, to string) error {
+func (d sqliteFile) copy(ctx context.Context, to string) error {
 	db := d.open(forWriting)
 	defer func() { _ = db.Close() }()
 	_, err := db.ExecContext(ctx, "vacuum into ?", to)
@@ -42,7 +42,7 @@ type Holding struct {
 // Examine reads a database from its beginning to its end, looks for damage and
 // counts what it holds. It changes nothing and needs no encryption key.
 func Examine(ctx context.Context, path string) (Holding, error) {
-	s, err := newStore(Options{Path: path})
+	s, err := New(Options{Path: path})
 	if err != nil {
 		return Holding{}, err
 	}
@@ -51,7 +51,7 @@ func Examine(ctx context.Context, path string) (Holding, error) {
 		return Holding{}, err
 	}
 	h, err := s.examineThrough(ctx, forLooking)
-	if readOnlyFails(err) {
+	if s.dialect.readOnlyFails(err) {
 		h, err = s.examineThrough(ctx, forWriting)
 	}
 	return h, s.dialect.fault(did, err)
@@ -61,13 +61,9 @@ func (s *Store) examineThrough(ctx context.Context, m mode) (Holding, error) {
 	db := s.dialect.open(m)
 	defer func() { _ = db.Close() }()
 	h := Holding{Keys: map[gateway.ProviderName]int{}}
-	err := inTx(ctx, db, &sql.TxOptions{ReadOnly: true}, func(ctx context.Context, tx *sql.Tx) error {
-		var found string
-		if err := tx.QueryRowContext(ctx, "pragma integrity_check(1)").Scan(&found); err != nil {
+	err := inTx(ctx, s.dialect, db, readOnly, func(ctx context.Context, tx *sql.Tx) error {
+		if err := s.dialect.examine(ctx, tx); err != nil {
 			return err
-		}
-		if found != "ok" {
-			return &damage{found}
 		}
 		mark, _, err := s.sealState(ctx, tx)
 		if err != nil {

@@ -145,7 +145,7 @@ func TestPlacesThatCannotBe(t *testing.T) {
 }
 
 func TestErrorsOfTheSystem(t *testing.T) {
-	d := dialect{path: "/data/pool.db"}
+	d := sqliteFile{path: "/data/pool.db"}
 	for _, c := range []struct {
 		err   error
 		words []string

@@ -3,10 +3,11 @@ package sqlstore
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
-	"os"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,37 +17,58 @@ import (
 	"ollama-api-pool/internal/gateway"
 )
 
-// Options say which database to open and how.
+// Options say which database to open and how: one of Path, URL and REST.
 type Options struct {
-	// Path is the database file. It is made where there is none, with mode
-	// 0600; its directory must exist.
+	// Path is a database file of SQLite. It is made where there is none, with
+	// mode 0600; its directory must exist.
 	Path string
+	// URL is the address of a PostgreSQL database (postgres:// or
+	// postgresql://), or of a pooler in front of it.
+	URL gateway.Secret
+	// REST is a PostgreSQL database behind PostgREST.
+	REST REST
 	// EncryptionKey, 32 bytes, encrypts upstream keys at rest; none leaves them
 	// plain. It must be the one that the database was encrypted with.
 	EncryptionKey []byte
+	// Instance names this process in what others follow; "" is made at random.
+	Instance string
+	// Log is told of what cannot be an error; nil is nobody.
+	Log *slog.Logger
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 
 	busyTimeout time.Duration // 0: defaultBusy; tests shorten it
+	patience    time.Duration // 0: defaultPatience; tests shorten it
 	bulkFrom    int           // 0: defaultBulk; tests lower these
 	foldKeys    int           // 0: defaultFold
 	farAway     int           // 0: defaultFar
 }
 
+// REST says where PostgREST serves a database, as Supabase does.
+type REST struct {
+	URL string
+	Key gateway.Secret // that may read and write every table
+}
+
 // defaultBusy is how long a write waits for another process's.
 const defaultBusy = 10 * time.Second
 
-// Store is an open database. Its methods may be called concurrently; none may
-// be called by a function that was handed to one of them.
+// Store is a database. Its methods may be called concurrently; none may be
+// called by a function that was handed to one of them.
 type Store struct {
-	dialect dialect
-	seal    *seal
-	now     func() time.Time
-	bulk    int     // after how many new keys an import counts as a large one
-	fold    int     // about how many keys are folded at a time
-	far     int     // from which offset on a page is found by a leap
-	writer  *sql.DB // one connection: writes queue here instead of failing
-	reader  *sql.DB
+	dialect  dialect
+	instance string
+	log      *slog.Logger
+	seal     *seal
+	now      func() time.Time
+	bulk     int     // after how many new keys an import counts as a large one
+	fold     int     // about how many keys are folded at a time
+	far      int     // from which offset on a page is found by a leap
+	writer   *sql.DB // one connection: writes queue here instead of failing
+	reader   *sql.DB // both are there once the store is open
+
+	opening sync.Mutex  // held while the store is being opened or closed
+	opened  atomic.Bool // writer and reader may be used
 
 	seenMu sync.Mutex // guards seen
 	seen   mark
@@ -57,53 +79,105 @@ type Store struct {
 	closeErr error
 }
 
-// Open opens the database, brings its tables up to date and checks it. Every
-// error is one line with its cause and its cure, and leaves the keys as they
-// were; a damaged file is not touched.
-func Open(ctx context.Context, o Options) (*Store, error) {
-	s, err := newStore(o)
+// New checks the options of a store and opens nothing. Before Open succeeds,
+// every call fails with an error that is Unavailable.
+func New(o Options) (*Store, error) {
+	d, err := newDialect(o)
 	if err != nil {
 		return nil, err
-	}
-	if err := s.open(ctx); err != nil {
-		_ = s.closePools()
-		return nil, s.dialect.fault("open the store", err)
-	}
-	return s, nil
-}
-
-// newStore checks the options and opens nothing.
-func newStore(o Options) (*Store, error) {
-	if o.Path == "" {
-		return nil, gateway.Errorf(gateway.KindInvalid, "open the store: no path given")
-	}
-	path, err := filepath.Abs(o.Path)
-	if err != nil {
-		return nil, fmt.Errorf("open the store %s: %w", o.Path, err)
 	}
 	seal, err := newSeal(o.EncryptionKey)
 	if err != nil {
 		return nil, err
 	}
-	now := o.Now
-	if now == nil {
-		now = time.Now
-	}
 	s := &Store{
-		dialect: dialect{path: path, busy: cmp.Or(o.busyTimeout, defaultBusy)},
-		seal:    seal,
-		now:     now,
-		bulk:    cmp.Or(o.bulkFrom, defaultBulk),
-		fold:    cmp.Or(o.foldKeys, defaultFold),
-		far:     cmp.Or(o.farAway, defaultFar),
+		dialect:  d,
+		instance: cmp.Or(clean(o.Instance), rand.Text()),
+		log:      o.Log,
+		seal:     seal,
+		now:      o.Now,
+		bulk:     cmp.Or(o.bulkFrom, defaultBulk),
+		fold:     cmp.Or(o.foldKeys, defaultFold),
+		far:      cmp.Or(o.farAway, defaultFar),
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
 	}
 	s.journalled.Store(true) // what a kill left there is folded at the first look
 	return s, nil
 }
 
+// newDialect chooses the engine.
+func newDialect(o Options) (dialect, error) {
+	const did = "open the store"
+	switch {
+	case o.Path != "" && o.URL == "":
+		path, err := filepath.Abs(o.Path)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", did, o.Path, err)
+		}
+		return sqliteFile{path: path, busy: cmp.Or(o.busyTimeout, defaultBusy)}, nil
+	case o.URL != "" && o.Path == "":
+		return newPostgres(o)
+	case o.Path == "":
+		return nil, gateway.Errorf(gateway.KindInvalid, "%s: no path and no address given", did)
+	}
+	return nil, gateway.Errorf(gateway.KindInvalid, "%s: a path and an address given", did)
+}
+
+// Open is New and (*Store).Open in one.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	s, err := New(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Open(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Open opens the database, brings its tables up to date and checks it. Every
+// error is one line with its cause and its cure, and leaves the keys as they
+// were; a damaged file is not touched. It may be tried again. Where the store
+// is open already nothing happens.
+func (s *Store) Open(ctx context.Context) error {
+	s.opening.Lock()
+	defer s.opening.Unlock()
+	if s.opened.Load() {
+		return nil
+	}
+	if err := s.open(ctx); err != nil {
+		_ = s.closePools()
+		return s.dialect.fault("open the store", err)
+	}
+	s.opened.Store(true)
+	return nil
+}
+
+// Opened tells whether Open has succeeded.
+func (s *Store) Opened() bool { return s.opened.Load() }
+
+// Engine names the engine: "sqlite", "postgresql" or "postgrest".
+func (s *Store) Engine() string { return s.dialect.engine() }
+
+// Shared tells whether others may work on the database at the same time, so
+// that what they do has to be followed.
+func (s *Store) Shared() bool { return s.dialect.shared() }
+
+// Fingerprint tells databases apart by their addresses. It tells nothing about
+// the password, and stays the same when that is changed.
+func (s *Store) Fingerprint() string { return s.dialect.fingerprint() }
+
+// Place names the database in messages, without what is secret.
+func (s *Store) Place() string { return s.dialect.place() }
+
 // open does the steps of Open, from those that change nothing to those that do.
 func (s *Store) open(ctx context.Context) error {
-	fresh, err := s.dialect.createFile()
+	fresh, err := s.dialect.create()
 	if err != nil {
 		return err
 	}
@@ -117,22 +191,21 @@ func (s *Store) open(ctx context.Context) error {
 	if err := s.dialect.prepare(ctx, s.writer); err != nil {
 		return err
 	}
-	restrict(s.dialect.path)
-	if err := migrate(ctx, s.dialect, s.writer); err != nil {
+	if err := migrate(ctx, s.dialect, s.reader, s.writer, s.log); err != nil {
 		return err
 	}
 	if err := s.settleSeal(ctx); err != nil {
 		return err
 	}
 	for _, p := range gateway.Providers() {
-		if err := s.adopt(ctx, tables{p}); err != nil {
+		if err := s.takeIn(ctx, tables{p}); err != nil {
 			return err
 		}
 	}
 	if err := s.resumeScrub(ctx); err != nil {
 		return err
 	}
-	_, err = s.ChangedElsewhere(ctx)
+	_, err = s.changedElsewhere(ctx)
 	return err
 }
 
@@ -140,12 +213,12 @@ func (s *Store) open(ctx context.Context) error {
 // change it: for damage, and with fits for the encryption key.
 func (s *Store) look(ctx context.Context, fits func(mark string, hasKeys bool) error) error {
 	err := s.lookThrough(ctx, forLooking, fits)
-	if readOnlyFails(err) {
+	if s.dialect.readOnlyFails(err) {
 		err = s.lookThrough(ctx, forWriting, fits)
 	}
-	if damaged(err) {
-		cause, cure := s.dialect.explain(err)
-		return &Fault{Did: "open the store", Path: s.dialect.path, Cause: cause, Cure: cure + "; it was left as it is", Err: err}
+	if s.dialect.damaged(err) {
+		cause, cure, _ := s.dialect.explain(err)
+		return &Fault{Did: "open the store", Path: s.dialect.place(), Cause: cause, Cure: cure + "; it was left as it is", Err: err}
 	}
 	return err
 }
@@ -156,17 +229,24 @@ func (s *Store) lookThrough(ctx context.Context, m mode, fits func(mark string, 
 	if err := s.dialect.check(ctx, db); err != nil {
 		return err
 	}
-	mark, hasKeys, err := s.sealState(ctx, db)
-	if err != nil {
-		return err
-	}
-	return fits(mark, hasKeys)
+	return inTx(ctx, s.dialect, db, readOnly, func(ctx context.Context, tx *sql.Tx) error {
+		mark, hasKeys, err := s.sealState(ctx, tx)
+		if err != nil {
+			return err
+		}
+		return fits(mark, hasKeys)
+	})
 }
 
 // Close writes everything into the one file and closes it. A second call does
 // nothing.
 func (s *Store) Close() error {
+	s.opening.Lock()
+	defer s.opening.Unlock()
 	s.closing.Do(func() {
+		if !s.opened.Load() {
+			return
+		}
 		err := s.reader.Close() // else the log could not be emptied
 		err = errors.Join(err, s.dialect.finish(context.Background(), s.writer), s.writer.Close())
 		s.closeErr = s.dialect.fault("close the store", err)
@@ -181,43 +261,8 @@ func (s *Store) closePools() error {
 			errs = append(errs, db.Close())
 		}
 	}
+	s.reader, s.writer = nil, nil
 	return errors.Join(errs...)
-}
-
-// createFile makes an empty file that only its owner can read, where there is
-// none. It never opens one that is there: closing it again would drop the locks
-// that this process holds on it (https://sqlite.org/howtocorrupt.html, 2.2).
-func (d dialect) createFile() (fresh bool, err error) {
-	const did = "open the store"
-	info, err := os.Stat(d.path)
-	switch {
-	case err == nil && info.Mode().IsRegular():
-		return false, nil
-	case err == nil:
-		return false, &Fault{Did: did, Path: d.path, Cause: "it is not a file", Cure: "move it away or set another place (DATA_DIR)"}
-	case !errors.Is(err, os.ErrNotExist):
-		return false, d.placeFault(did, err)
-	}
-	f, err := os.OpenFile(d.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return false, nil // another process was faster
-	}
-	if err == nil {
-		err = f.Close()
-	}
-	if err != nil {
-		return false, d.placeFault(did, err)
-	}
-	return true, nil
-}
-
-// restrict takes everybody else's rights away from the file and its log; new
-// logs get the file's own mode. Where the file belongs to another user that
-// cannot be done, and what its owner chose stays.
-func restrict(path string) {
-	for _, suffix := range []string{"", "-wal", "-shm"} {
-		_ = os.Chmod(path+suffix, 0o600)
-	}
 }
 
 // tables names one provider's tables.
@@ -239,24 +284,52 @@ func (t tables) sql(text string) string {
 }
 
 // write runs fn in one transaction that holds the write lock. fn must use the
-// context that it is given, which does not end: a step is never torn, and after
-// each one the transaction ends if ctx has ended.
+// context that it is given: a step is not torn where the engine permits that,
+// and after each one the transaction ends if ctx has ended. Where the engine
+// asks for it, fn is run again from its beginning, so it sets there what it
+// counts and collects.
 func (s *Store) write(ctx context.Context, did string, fn func(ctx context.Context, tx *sql.Tx) error) error {
-	return s.dialect.fault(did, inTx(ctx, s.writer, nil, fn))
+	return s.run(ctx, did, func() error {
+		for try := 1; ; try++ {
+			err := inTx(ctx, s.dialect, s.writer, nil, fn)
+			if err == nil || try == mostTries || ctx.Err() != nil || !s.dialect.again(err) {
+				return err
+			}
+		}
+	})
 }
+
+// writeOnce is write for what cannot be run again.
+func (s *Store) writeOnce(ctx context.Context, did string, fn func(ctx context.Context, tx *sql.Tx) error) error {
+	return s.run(ctx, did, func() error { return inTx(ctx, s.dialect, s.writer, nil, fn) })
+}
+
+// mostTries is how often a write is tried that others stood in the way of.
+const mostTries = 4
 
 // read runs fn in one transaction that sees one moment of the database.
 func (s *Store) read(ctx context.Context, did string, fn func(ctx context.Context, tx *sql.Tx) error) error {
-	return s.dialect.fault(did, inTx(ctx, s.reader, &sql.TxOptions{ReadOnly: true}, fn))
+	return s.run(ctx, did, func() error { return inTx(ctx, s.dialect, s.reader, readOnly, fn) })
 }
 
-func inTx(ctx context.Context, db *sql.DB, o *sql.TxOptions, fn func(ctx context.Context, tx *sql.Tx) error) error {
+// run runs fn once the store is open, and wraps its error.
+func (s *Store) run(_ context.Context, did string, fn func() error) error {
+	if !s.opened.Load() {
+		return s.dialect.fault(did, errNotOpen)
+	}
+	return s.dialect.fault(did, fn())
+}
+
+var readOnly = &sql.TxOptions{ReadOnly: true}
+
+// inTx runs fn in one transaction.
+func inTx(ctx context.Context, d dialect, db *sql.DB, o *sql.TxOptions, fn func(ctx context.Context, tx *sql.Tx) error) error {
 	tx, err := db.BeginTx(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after Commit
-	err = fn(context.WithoutCancel(ctx), tx)
+	err = fn(d.within(ctx), tx)
 	if ended := ctx.Err(); ended != nil {
 		return ended
 	}

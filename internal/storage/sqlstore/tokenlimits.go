@@ -85,7 +85,7 @@ func (s *Store) limitsFault(p gateway.ProviderName, tok *gateway.Token, err erro
 		cause = wrong.Message
 	}
 	return &Fault{
-		Did: "read the limits of the token " + tok.ID() + " of " + string(p) + " from the store", Path: s.dialect.path,
+		Did: "read the limits of the token " + tok.ID() + " of " + string(p) + " from the store", Path: s.dialect.place(),
 		Cause: cause,
 		Cure:  "set the column limits of its row in the table " + tables{p}.sql("{p}client_tokens") + " to NULL and then its limits anew, or delete the token",
 	}
