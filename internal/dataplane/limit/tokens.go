@@ -33,11 +33,13 @@ var boundNames = [bounds]string{"networks", "models", "concurrent", "requests_pe
 type Tokens struct {
 	now     func() time.Time
 	began   time.Time
+	shared  Counters // nil: this instance is alone
 	refused [bounds]atomic.Int64
 
-	mu    sync.Mutex // guards what follows; held while one request is looked at
-	used  map[string]*consumption
-	swept int64 // the day on which used was last rid of what nobody uses
+	mu     sync.Mutex // guards what follows; held while one request is looked at
+	used   map[string]*consumption
+	swept  int64 // the day on which used was last rid of what nobody uses
+	number int64 // of the last count that was told to others
 }
 
 // consumption is what one token has used.
@@ -47,6 +49,13 @@ type consumption struct {
 	tokens   int64
 	running  int
 	minute   track
+
+	// Of what this instance tells others: which count it is, and what of the day's
+	// numbers was counted here.
+	life, told                 int64 // told is the number of its last count
+	ownRequests, ownTokens     int64
+	othersRequests, othersUsed int64 // of the day, as far as they are known
+	othersRun                  int
 }
 
 // day is how long requests and model tokens per day are counted.
@@ -86,6 +95,9 @@ func (t *Tokens) limited(w http.ResponseWriter, r *http.Request, x *gateway.Exch
 		return next(w, r) // nothing is done there that could be used up
 	}
 	a := t.admit(x.Principal.TokenHash, l)
+	if a.wait == 0 && t.shared != nil && counted(l) {
+		t.agree(r.Context(), &a, l)
+	}
 	a.tell(w.Header(), l)
 	if a.wait > 0 {
 		t.refused[a.bound].Add(1)
@@ -98,15 +110,22 @@ func (t *Tokens) limited(w http.ResponseWriter, r *http.Request, x *gateway.Exch
 
 // admission is what was found out about one request.
 type admission struct {
-	who *consumption
-	at  int64 // in ms since the Tokens began
-	day int64
+	hash string
+	who  *consumption
+	at   int64 // in ms since the Tokens began
+	day  int64
 
 	bound bound         // which keeps it out, and
 	wait  time.Duration // for how long; 0: it is let in
 
 	left     leftover // after it
 	midnight time.Duration
+
+	// Where all instances count together.
+	count    gateway.TokenCount // with the request in it
+	takenAt  int64              // by their clock
+	agreed   bool               // they were asked and let it in
+	together bool               // they are to be told of its end
 }
 
 // leftover is what a token may still use.
@@ -118,7 +137,7 @@ type leftover struct {
 // admit looks whether a token has something left and takes one request of it.
 func (t *Tokens) admit(hash string, l *gateway.Limits) admission {
 	now := t.now()
-	a := admission{at: now.Sub(t.began).Milliseconds()}
+	a := admission{hash: hash, at: now.Sub(t.began).Milliseconds()}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := t.visit(hash, now)
@@ -130,6 +149,8 @@ func (t *Tokens) admit(hash string, l *gateway.Limits) admission {
 	if a.wait == 0 {
 		c.running++
 		c.requests++
+		c.ownRequests++
+		a.count = t.countOf(hash, c, l)
 		if l.RequestsPerMinute > 0 {
 			c.minute.add(a.at, grainOf(l.RequestsPerMinute, time.Minute))
 		}
@@ -145,21 +166,33 @@ func (t *Tokens) admit(hash string, l *gateway.Limits) admission {
 // check finds the limit that keeps a request out the longest.
 func (a *admission) check(l *gateway.Limits) {
 	c := a.who
+	a.judge(l, usedUp{running: c.running, minute: c.minute.wait(l.RequestsPerMinute, a.at, time.Minute), requests: c.requests, tokens: c.tokens})
+}
+
+// usedUp is what a token has used before a request.
+type usedUp struct {
+	running          int
+	minute           time.Duration // until its minute has room
+	requests, tokens int64         // of the day
+}
+
+// judge finds the limit that keeps a request out the longest.
+func (a *admission) judge(l *gateway.Limits, u usedUp) {
 	reached := func(b bound, wait time.Duration) {
 		if wait > a.wait {
 			a.bound, a.wait = b, wait
 		}
 	}
-	if l.Concurrent > 0 && c.running >= l.Concurrent {
+	if l.Concurrent > 0 && u.running >= l.Concurrent {
 		reached(boundConcurrent, time.Second)
 	}
 	if l.RequestsPerMinute > 0 {
-		reached(boundMinute, c.minute.wait(l.RequestsPerMinute, a.at, time.Minute))
+		reached(boundMinute, u.minute)
 	}
-	if l.RequestsPerDay > 0 && c.requests >= int64(l.RequestsPerDay) {
+	if l.RequestsPerDay > 0 && u.requests >= int64(l.RequestsPerDay) {
 		reached(boundDay, a.midnight)
 	}
-	if l.TokensPerDay > 0 && c.tokens >= l.TokensPerDay {
+	if l.TokensPerDay > 0 && u.tokens >= l.TokensPerDay {
 		reached(boundModelTokens, a.midnight)
 	}
 }
@@ -174,7 +207,8 @@ func (t *Tokens) visit(hash string, now time.Time) *consumption {
 	}
 	c := t.used[hash]
 	if c == nil {
-		c = &consumption{day: today}
+		t.number++
+		c = &consumption{day: today, life: t.number}
 		t.used[hash] = c
 	}
 	c.turn(today)
@@ -196,6 +230,7 @@ func (t *Tokens) sweep(today, at int64) {
 func (c *consumption) turn(today int64) {
 	if today > c.day || today < c.day-1 {
 		c.day, c.requests, c.tokens = today, 0, 0
+		c.ownRequests, c.ownTokens, c.othersRequests, c.othersUsed = 0, 0, 0, 0
 	}
 }
 
@@ -204,22 +239,36 @@ func dayOf(t time.Time) int64 { return t.Unix() / int64(day/time.Second) }
 // settle ends a request that was let in: it adds the model tokens that it used,
 // or takes it back where a step behind this one refused it to the token.
 func (t *Tokens) settle(a admission, x *gateway.Exchange, err error) {
-	now := t.now()
 	refused := err != nil && len(x.Record.Attempts) == 0 && gateway.AsError(err).Kind == gateway.KindForbidden
 	if refused {
 		t.refused[boundModels].Add(1)
 	}
+	t.finish(&a, x.Principal.Limits, consumed(&x.Record), refused)
+	if refused && a.agreed && x.Principal.Limits.RequestsPerMinute > 0 {
+		t.shared.TakeBack(a.hash, a.takenAt)
+	}
+}
+
+// finish counts the end of a request that was let in here, and tells the others.
+func (t *Tokens) finish(a *admission, l *gateway.Limits, tokens int64, undone bool) {
+	now := t.now()
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	c := a.who
 	c.running--
 	c.turn(dayOf(now))
-	c.tokens += consumed(&x.Record)
-	if refused {
+	c.tokens += tokens
+	c.ownTokens += tokens
+	if undone {
 		if c.day == a.day {
 			c.requests--
+			c.ownRequests--
 		}
 		c.minute.takeBack(a.at, max(now.Sub(t.began).Milliseconds(), c.minute.lastAt), time.Minute.Milliseconds())
+	}
+	count := t.countOf(a.hash, c, l)
+	t.mu.Unlock()
+	if a.together {
+		t.shared.TellToken(count)
 	}
 }
 
@@ -259,7 +308,9 @@ func (t *Tokens) Forget(hash string) {
 	delete(t.used, hash)
 }
 
-// Usage tells what a limited token has used; false: nothing is known of it.
+// Usage tells what a limited token has used; false: nothing is known of it. Where
+// instances count together it is what all of them did, as of this instance's last
+// request with the token.
 func (t *Tokens) Usage(hash string) (gateway.TokenUsage, bool) {
 	today := dayOf(t.now())
 	t.mu.Lock()
@@ -269,7 +320,11 @@ func (t *Tokens) Usage(hash string) (gateway.TokenUsage, bool) {
 		return gateway.TokenUsage{}, false
 	}
 	c.turn(today)
-	return gateway.TokenUsage{Requests: c.requests, Tokens: c.tokens, Running: c.running}, true
+	return gateway.TokenUsage{
+		Requests: max(c.requests, c.othersRequests+c.ownRequests),
+		Tokens:   max(c.tokens, c.othersUsed+c.ownTokens),
+		Running:  c.running + c.othersRun,
+	}, true
 }
 
 // Refused counts the requests turned away since the start, by limit; limits

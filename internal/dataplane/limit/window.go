@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -43,7 +44,8 @@ type Window struct {
 	grain   int64 // requests within so many milliseconds share a mark
 	now     func() time.Time
 	began   time.Time
-	clients int // at most
+	clients int      // at most
+	shared  Counters // nil: this instance is alone
 
 	refused atomic.Int64 // requests turned away
 
@@ -111,7 +113,7 @@ func (w *Window) Limit(next httpkit.Handler) httpkit.Handler {
 		if x == nil {
 			return fmt.Errorf("limit requests: %w", errNoExchange)
 		}
-		if wait := w.Take(x.ClientIP); wait > 0 {
+		if wait := w.take(r.Context(), x.ClientIP); wait > 0 {
 			w.refused.Add(1)
 			return &gateway.Error{
 				Kind:       gateway.KindRateLimited,
@@ -123,13 +125,53 @@ func (w *Window) Limit(next httpkit.Handler) httpkit.Handler {
 	}
 }
 
+// Share has requests counted for all instances together, nil for this one alone.
+// It comes before the first request.
+func (w *Window) Share(c Counters) { w.shared = c }
+
+// take counts a request of a client here and, where this instance alone would let
+// it in, in what all instances count. Who is refused there is not counted here.
+func (w *Window) take(ctx context.Context, ip netip.Addr) (wait time.Duration) {
+	wait, at := w.count(ip)
+	if wait > 0 || w.shared == nil {
+		return wait
+	}
+	wait, known := w.shared.TakeRequest(ctx, addressOf(ip).name(), gateway.Sliding{
+		Limit: w.limit, Span: w.span, Grain: time.Duration(w.grain) * time.Millisecond,
+	})
+	if !known {
+		return 0
+	}
+	if wait > 0 {
+		w.takeBack(ip, at)
+	}
+	return wait
+}
+
+// takeBack makes undone that a request was counted here at a time.
+func (w *Window) takeBack(ip netip.Addr, at int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if i, known := w.places[addressOf(ip)]; known { // else others came meanwhile and took its place
+		c := &w.ring[i]
+		c.takeBack(at, max(w.now().Sub(w.began).Milliseconds(), c.lastAt), w.span.Milliseconds())
+	}
+}
+
 // Refused is how many requests were turned away since the start.
 func (w *Window) Refused() int64 { return w.refused.Load() }
 
-// Take counts a request of a client and returns 0, or leaves it uncounted and
+// Take counts a request of a client here, whatever others count, and returns 0, or leaves it uncounted and
 // returns how long the client has to wait until one is let through.
 func (w *Window) Take(ip netip.Addr) (wait time.Duration) {
-	a, at := addressOf(ip), w.now().Sub(w.began).Milliseconds()
+	wait, _ = w.count(ip)
+	return wait
+}
+
+// count is Take, and tells the time in ms since the Window began.
+func (w *Window) count(ip netip.Addr) (wait time.Duration, at int64) {
+	a := addressOf(ip)
+	at = w.now().Sub(w.began).Milliseconds()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	c := w.visit(a, at)
@@ -137,10 +179,10 @@ func (w *Window) Take(ip netip.Addr) (wait time.Duration) {
 	span := w.span.Milliseconds()
 	c.forget(at, span)
 	if c.used >= w.limit {
-		return time.Duration(span-c.marks[0].age(at)) * time.Millisecond
+		return time.Duration(span-c.marks[0].age(at)) * time.Millisecond, at
 	}
 	c.add(at, w.grain)
-	return 0
+	return 0, at
 }
 
 // visit finds a client's place, or makes one, and puts it in front.
@@ -230,4 +272,12 @@ func addressOf(ip netip.Addr) address {
 		return address{high: high, low: 1}
 	}
 	return address{high: high, low: binary.BigEndian.Uint64(b[8:])}
+}
+
+// name is the address as others are told it.
+func (a address) name() string {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], a.high)
+	binary.BigEndian.PutUint64(b[8:], a.low)
+	return string(b[:])
 }
