@@ -12,7 +12,8 @@ import (
 const drainBatch = 512
 
 // Drain returns what has happened to keys since the last call and has not been
-// written down: states, refusals and counts.
+// written down: states, refusals and counts. Of the states Written has to be
+// told when they are, or Restore when they are not.
 func (p *Pool) Drain() gateway.Delta {
 	d := gateway.Delta{Provider: p.provider}
 	p.mu.Lock()
@@ -21,6 +22,10 @@ func (p *Pool) Drain() gateway.Delta {
 		_, ok := p.byID[idNumber(r.Key)]
 		return !ok // removed meanwhile
 	})
+	for i := range d.Refusals {
+		r := &d.Refusals[i]
+		r.Version = p.stored[p.byID[idNumber(r.Key)]].version
+	}
 	p.dirtyStates, p.dirtyCounts, p.dirtyRefusals = nil, nil, nil
 	p.mu.Unlock()
 	d.States = make([]gateway.StateChange, 0, len(states))
@@ -29,7 +34,7 @@ func (p *Pool) Drain() gateway.Delta {
 		for _, slot := range batch {
 			if e := &p.keys[slot]; e.live && e.stateDirty {
 				e.stateDirty = false
-				d.States = append(d.States, gateway.StateChange{Key: idName(e.id), State: e.marks.state()})
+				d.States = append(d.States, gateway.StateChange{Key: idName(e.id), State: e.marks.state(), Version: p.stored[slot].send()})
 			}
 		}
 		p.mu.Unlock()
@@ -61,7 +66,7 @@ func (p *Pool) Restore(d gateway.Delta) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range d.States {
-		if slot, ok := p.byID[idNumber(s.Key)]; ok {
+		if slot, ok := p.byID[idNumber(s.Key)]; ok && p.stored[slot].end(s.Version, false) {
 			p.markState(slot)
 		}
 	}

@@ -49,6 +49,7 @@ type Pool struct {
 
 	dirtyStates, dirtyCounts []int32
 	dirtyRefusals            []gateway.Refusal
+	stored                   []stored // by slot
 }
 
 // marks are what keeps a key out of the rotation. Times are Unix nanoseconds,
@@ -147,6 +148,7 @@ func (p *Pool) Put(k gateway.Key, now time.Time) bool {
 		live:      true,
 		status:    statusKinds, // none yet
 	}
+	p.stored[slot] = stored{version: k.Version}
 	p.byID[id] = slot
 	p.joinAccount(slot, gateway.AccountOf(k.Username))
 	p.refresh(slot, now.UnixNano())
@@ -160,6 +162,7 @@ func (p *Pool) newSlot() int32 {
 		return slot
 	}
 	p.keys = append(p.keys, entry{})
+	p.stored = append(p.stored, stored{})
 	n := len(p.keys)
 	p.makeRoom(n)
 	return int32(n - 1) //nolint:gosec // a pool of two billion keys does not fit in memory
@@ -175,6 +178,7 @@ func (p *Pool) Grow(n int) {
 	}
 	n += len(p.keys)
 	p.keys = append(make([]entry, 0, n), p.keys...)
+	p.stored = append(make([]stored, 0, n), p.stored...)
 	p.makeRoom(n)
 }
 
@@ -208,12 +212,15 @@ func (p *Pool) Remove(id gateway.KeyID) bool {
 	p.counts[e.status]--
 	delete(p.byID, e.id)
 	p.keys[slot] = entry{gen: e.gen + 1}
+	p.stored[slot] = stored{}
 	p.free = append(p.free, slot)
 	return true
 }
 
 // SetState replaces a key's marks, as when an operator enables or disables it.
-// The change is not handed to Drain: whoever calls has stored it already.
+// The change is not handed to Drain: whoever calls has stored it already, over
+// the version that the pool knows. Where others may have changed it before,
+// Follow is to be called with what is stored then.
 func (p *Pool) SetState(id gateway.KeyID, s gateway.KeyState, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -221,12 +228,9 @@ func (p *Pool) SetState(id gateway.KeyID, s gateway.KeyState, now time.Time) boo
 	if !ok {
 		return false
 	}
-	e := &p.keys[slot]
-	e.marks = marksOf(s)
-	e.heldBy, e.excused = 0, 0
-	p.guard.forget(slot)
-	p.touch(e)
-	p.refresh(slot, now.UnixNano())
+	known := &p.stored[slot]
+	*known = stored{version: known.version + int64(known.wrote) + 1}
+	p.replaceMarks(slot, marksOf(s), now.UnixNano())
 	return true
 }
 
@@ -238,8 +242,15 @@ func (p *Pool) ClearRefusals(id gateway.KeyID) {
 	if !ok {
 		return
 	}
+	p.forgetRefusals(slot)
+}
+
+func (p *Pool) forgetRefusals(slot int32) {
 	p.readmitAll(slot)
-	p.dirtyRefusals = slices.DeleteFunc(p.dirtyRefusals, func(r gateway.Refusal) bool { return r.Key == id })
+	if len(p.dirtyRefusals) > 0 {
+		id := idName(p.keys[slot].id)
+		p.dirtyRefusals = slices.DeleteFunc(p.dirtyRefusals, func(r gateway.Refusal) bool { return r.Key == id })
+	}
 }
 
 // State returns a key's state and status as they are in memory.
