@@ -82,9 +82,10 @@ func TestDrainAfterSlotReuse(t *testing.T) {
 
 func TestRestoreTakesEverythingBack(t *testing.T) {
 	s := newScene(t)
-	ids := s.put(3, "")
+	ids := s.put(4, "")
 	s.tryKey(ids[0], served)
 	s.tryKey(ids[1], refused("unauthorized"))
+	s.tryKey(ids[3], refused("unauthorized"))
 	s.lendKey(ids[2], "large").Release(&plan, s.now)
 	lost := s.p.Drain()
 	// More happens before the failed write comes back.
@@ -93,16 +94,17 @@ func TestRestoreTakesEverythingBack(t *testing.T) {
 	s.p.Remove(ids[2])
 	s.p.Restore(lost)
 	d := s.p.Drain()
-	if len(d.Keys) != 2 || len(d.States) != 1 || len(d.Refusals) != 0 {
+	if len(d.Keys) != 3 || len(d.States) != 1 || len(d.Refusals) != 0 {
 		t.Fatalf("drained %+v", d)
 	}
 	for _, k := range d.Keys {
-		if want := map[gateway.KeyID]int64{ids[0]: 2, ids[1]: 1}[k.Key]; k.Counts.Total != want {
+		if want := map[gateway.KeyID]int64{ids[0]: 2, ids[1]: 1, ids[3]: 1}[k.Key]; k.Counts.Total != want {
 			t.Errorf("key %s: %d attempts, want %d", k.Key, k.Counts.Total, want)
 		}
 	}
-	if got := d.States[0]; got.Key != ids[1] || got.State != (gateway.KeyState{}) {
-		t.Errorf("an old state is handed out: %+v", got)
+	// What was decided meanwhile is stored already.
+	if got := d.States[0]; got.Key != ids[3] || got.State.ConsecutiveFailures != 1 || got.Version != 0 {
+		t.Errorf("the state that is handed out: %+v", got)
 	}
 }
 
