@@ -33,6 +33,9 @@ FUZZTIME ?= 20s
 BENCH ?= .
 BENCHTIME ?= 200ms
 PKG ?= ./internal/...
+FAULT_REQUESTS ?= 50000
+FAULT_SECONDS ?= 6
+FAULT_SEED ?=
 
 .PHONY: help
 help: ## say what can be made (the default)
@@ -62,6 +65,15 @@ test-deps:
 .PHONY: e2e
 e2e: test-deps ## run the end-to-end tests against the built program
 	CGO_ENABLED=1 $(GO) -C e2e test $(RACE) -count=1 ./...
+
+# The program and the clients without the race detector, which would take most
+# of the time; `make e2e` has the same tests with fewer requests.
+.PHONY: faults
+faults: test-deps ## break PostgreSQL, pgbouncer and Redis under 50,000 requests; FAULT_REQUESTS, FAULT_SECONDS, FAULT_SEED change that
+	@mkdir -p .cache
+	FAULT_REQUESTS='$(FAULT_REQUESTS)' FAULT_SECONDS='$(FAULT_SECONDS)' FAULT_SEED='$(FAULT_SEED)' FAULT_FROZEN=15 \
+		FAULT_TABLE='$(CURDIR)/.cache/faults.md' $(GO) -C e2e test -count=1 -timeout=30m -run='^Test(Faults|FrozenInstance.*)$$' ./...
+	@cat .cache/faults.md
 
 .PHONY: check
 check: ## all that must hold before a change is done; CI runs this

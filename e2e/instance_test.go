@@ -72,6 +72,13 @@ var (
 func (i *Instance) Start() {
 	i.tb.Helper()
 	i.launch()
+	i.awaitServing()
+}
+
+// awaitServing waits until a process that was started says that it serves, and
+// reads where.
+func (i *Instance) awaitServing() {
+	i.tb.Helper()
 	await(i.tb, "word of the program that it serves", func() bool {
 		if !i.running() {
 			i.tb.Fatalf("the program ended at once:\n%s%s", i.Out.String(), i.Err.String())

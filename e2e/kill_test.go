@@ -24,6 +24,9 @@ const (
 
 // book is what writers were told by a program that is killed again and again.
 type book struct {
+	provider gateway.ProviderName // whose keys are written
+	pace     time.Duration        // between two things that are written; 0: none
+
 	mu      sync.Mutex // guards what follows
 	n       int        // for names that were not used yet
 	acks    int
@@ -38,7 +41,22 @@ type batch struct {
 	acked bool
 }
 
-func newBook() *book { return &book{keys: map[string]state{}, tokens: map[string]state{}} }
+func newBook() *book {
+	return &book{provider: gateway.Ollama, keys: map[string]state{}, tokens: map[string]state{}}
+}
+
+// wait keeps the pace. It returns an error when there is no more time.
+func (b *book) wait(ctx context.Context) error {
+	if b.pace == 0 {
+		return ctx.Err()
+	}
+	select {
+	case <-time.After(b.pace):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 // name gives a number that nothing else has.
 func (b *book) name() int {
@@ -68,23 +86,27 @@ func (b *book) acked() int {
 
 // writeKeys adds keys one by one, and disables or deletes some.
 func (b *book) writeKeys(ctx context.Context, i *Instance) error {
+	in := "?provider=" + string(b.provider)
 	for {
+		if err := b.wait(ctx); err != nil {
+			return err
+		}
 		n := b.name()
-		key := fakeKey(gateway.Ollama, n)
+		key := fakeKey(b.provider, n)
 		i.secrets.plant(key)
 		id := string(gateway.IDOfKey(gateway.Secret(key)))
-		_, err := tryAdmin[any](ctx, i, "POST", "/admin/api-keys", map[string]any{"apiKey": key, "username": fmt.Sprintf("user %d", n)})
+		_, err := tryAdmin[any](ctx, i, "POST", "/admin/api-keys"+in, map[string]any{"apiKey": key, "username": fmt.Sprintf("user %d", n)})
 		b.note(b.keys, id, active, err)
 		if err == nil && n%3 == 1 {
-			_, err = tryAdmin[any](ctx, i, "POST", "/admin/keys/disable", map[string]any{"apiKey": id, "duration": 0})
+			_, err = tryAdmin[any](ctx, i, "POST", "/admin/keys/disable"+in, map[string]any{"apiKey": id, "duration": 0})
 			b.note(b.keys, id, disabled, err)
 		}
 		if err == nil && n%6 == 1 {
-			_, err = tryAdmin[any](ctx, i, "POST", "/admin/keys/enable", map[string]any{"apiKey": id})
+			_, err = tryAdmin[any](ctx, i, "POST", "/admin/keys/enable"+in, map[string]any{"apiKey": id})
 			b.note(b.keys, id, active, err)
 		}
 		if err == nil && n%4 == 2 {
-			_, err = tryAdmin[any](ctx, i, "DELETE", "/admin/api-keys", map[string]any{"apiKey": id})
+			_, err = tryAdmin[any](ctx, i, "DELETE", "/admin/api-keys"+in, map[string]any{"apiKey": id})
 			b.note(b.keys, id, gone, err)
 		}
 		if err != nil {
@@ -96,6 +118,9 @@ func (b *book) writeKeys(ctx context.Context, i *Instance) error {
 // writeTokens makes tokens and revokes some.
 func (b *book) writeTokens(ctx context.Context, i *Instance) error {
 	for {
+		if err := b.wait(ctx); err != nil {
+			return err
+		}
 		n := b.name()
 		made, err := tryAdmin[tokenEntry](ctx, i, "POST", "/admin/tokens", map[string]any{"name": fmt.Sprintf("token %d", n)})
 		if err != nil {
@@ -119,6 +144,9 @@ const batchSize = 30
 // writeImports imports texts.
 func (b *book) writeImports(ctx context.Context, i *Instance) error {
 	for {
+		if err := b.wait(ctx); err != nil {
+			return err
+		}
 		n := b.name()
 		var text strings.Builder
 		var all batch
@@ -128,7 +156,7 @@ func (b *book) writeImports(ctx context.Context, i *Instance) error {
 			fmt.Fprintf(&text, "u%d@example.invalid----fake-password-%d----fake-session----%s\n", m, n, key)
 		}
 		i.secrets.plant(fmt.Sprintf("fake-password-%d", n))
-		_, err := tryAdmin[any](ctx, i, "POST", "/admin/api-keys/import-from-txt", text.String())
+		_, err := tryAdmin[any](ctx, i, "POST", "/admin/api-keys/import-from-txt?provider="+string(b.provider), text.String())
 		all.acked = err == nil
 		b.mu.Lock()
 		b.batches = append(b.batches, all)
@@ -146,7 +174,7 @@ func (b *book) writeImports(ctx context.Context, i *Instance) error {
 // acknowledged, and makes certain what was unsure.
 func (b *book) check(t *testing.T, i *Instance) {
 	t.Helper()
-	keys, tokens := i.Keys(gateway.Ollama), i.Tokens()
+	keys, tokens := i.Keys(b.provider), i.Tokens()
 	for id, want := range b.keys {
 		got := gone
 		if k, ok := keys[id]; ok {

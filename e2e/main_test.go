@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"ollama-api-pool/internal/testkit/servers"
 )
 
 // program is the path of the program under test.
@@ -40,7 +42,7 @@ func runAll(m *testing.M) (code int, err error) {
 	quickDir = dir
 	ollama.begin(dir)
 	defer ollama.wait()
-	return m.Run(), nil
+	return servers.Run(m), nil
 }
 
 // quickProgram is the path of the program without the race detector, which makes

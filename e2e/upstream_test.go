@@ -20,7 +20,11 @@ type upstream struct {
 	URL     string
 	held    atomic.Pointer[hold]
 	trusted atomic.Pointer[string] // a key that stands for every other, nil: none
+	once    atomic.Pointer[http.HandlerFunc]
 }
+
+// nextAnswer makes the next answer another one than the simulator's.
+func (u *upstream) nextAnswer(h http.HandlerFunc) { u.once.Store(&h) }
 
 // newUpstream starts an upstream that knows these keys.
 func newUpstream(tb testing.TB, fates map[string]fate) *upstream {
@@ -86,6 +90,10 @@ func (u *upstream) hold(parts int) *hold {
 }
 
 func (u *upstream) serve(w http.ResponseWriter, r *http.Request) {
+	if h := u.once.Swap(nil); h != nil {
+		(*h)(w, r)
+		return
+	}
 	if key := u.trusted.Load(); key != nil {
 		r.Header.Set("Authorization", "Bearer "+*key)
 	}
