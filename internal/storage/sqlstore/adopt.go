@@ -48,6 +48,7 @@ func (s *Store) takeIn(ctx context.Context, t tables) error {
 		if err := s.dialect.deferKeys(inside, tx); err != nil {
 			return err
 		}
+		var ids []gateway.KeyID // of those that were taken in, no more than are named
 		for {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -59,22 +60,29 @@ func (s *Store) takeIn(ctx context.Context, t tables) error {
 				return err
 			}
 			batch, err := collect(rows, (*foreignRow).into)
-			if err != nil || len(batch) == 0 {
+			if err != nil {
 				return err
 			}
+			if len(batch) == 0 {
+				return s.noteKeys(inside, tx, t.provider, ids)
+			}
 			for i := range batch {
-				if err := s.adoptRow(inside, tx, t, &batch[i]); err != nil {
+				id, err := s.adoptRow(inside, tx, t, &batch[i])
+				if err != nil {
 					return err
+				}
+				if len(ids) <= idsNamed && s.tells() {
+					ids = append(ids, id)
 				}
 			}
 		}
 	})
 }
 
-func (s *Store) adoptRow(ctx context.Context, tx *sql.Tx, t tables, r *foreignRow) error {
+func (s *Store) adoptRow(ctx context.Context, tx *sql.Tx, t tables, r *foreignRow) (gateway.KeyID, error) {
 	key, err := s.seal.plain(t.provider, r.stored)
 	if err != nil {
-		return s.unreadable(t, gateway.Clip(r.stored, 24), err)
+		return "", s.unreadable(t, gateway.Clip(r.stored, 24), err)
 	}
 	id := gateway.IDOfKey(key)
 	var one int
@@ -82,14 +90,14 @@ func (s *Store) adoptRow(ctx context.Context, tx *sql.Tx, t tables, r *foreignRo
 	switch {
 	case err == nil: // the same key, stored in another form
 		_, err := execAll(ctx, tx, t, []any{r.stored}, "delete from {p}key_stats where api_key = ?", "delete from {p}keys where api_key = ?")
-		return err
+		return id, err
 	case !errors.Is(err, sql.ErrNoRows):
-		return err
+		return id, err
 	}
 	stored := s.seal.stored(t.provider, key)
 	if stored != r.stored {
 		if err := rename(ctx, tx, t, r.stored, stored); err != nil {
-			return err
+			return id, err
 		}
 	}
 	if r.created.IsZero() {
@@ -98,9 +106,20 @@ func (s *Store) adoptRow(ctx context.Context, tx *sql.Tx, t tables, r *foreignRo
 	_, err = tx.ExecContext(ctx, t.sql("update {p}key_stats set last_used = ?, last_success = ?, last_failure = ? where api_key = ?"),
 		at(r.lastUsed.Time), at(r.lastSuccess.Time), at(r.lastFailure.Time), stored)
 	if err != nil {
-		return err
+		return id, err
 	}
 	_, err = tx.ExecContext(ctx, t.sql(`update {p}keys set key_id = ?, created_at = ?, expires_at = ?, failed_until = ?, disabled_until = ?, rests_until = ?
 		where api_key = ?`), id, at(r.created.Time), at(r.expires.Time), at(r.failed.Time), at(r.disabled.Time), at(r.rests.Time), stored)
-	return err
+	return id, err
+}
+
+// Adopt takes rows in that other programs have inserted. EachKey and others do
+// so first, too; where there is nothing it costs one look for each provider.
+func (s *Store) Adopt(ctx context.Context) error {
+	for _, p := range gateway.Providers() {
+		if err := s.adopt(ctx, tables{p}); err != nil {
+			return s.dialect.fault("take rows of other programs in", err)
+		}
+	}
+	return nil
 }

@@ -185,15 +185,16 @@ func conformStates(t *testing.T, open openStore) {
 	add(t, s, gateway.Ollama, k)
 	id := gateway.IDOfKey(k.Secret)
 	apply(t, s, gateway.Delta{Provider: gateway.Ollama, Keys: []gateway.KeyDelta{{Key: id, Counts: gateway.KeyCounts{Total: 1}}}})
-	for _, state := range []gateway.KeyState{
+	for version, state := range []gateway.KeyState{
 		{FailedUntil: noon.Add(time.Minute), ConsecutiveFailures: 1, LastError: "401"},
 		{RestsUntil: noon.Add(time.Minute), RestStep: 3},
 		{Disabled: gateway.DisabledManual},
 		{},
 	} {
-		apply(t, s, gateway.Delta{Provider: gateway.Ollama, States: []gateway.StateChange{{Key: id, State: state}, {Key: "gone", State: state}}})
+		apply(t, s, gateway.Delta{Provider: gateway.Ollama, States: []gateway.StateChange{{Key: id, State: state, Version: int64(version)}, {Key: "gone", State: state}}})
 		got := all(t, s, gateway.Ollama)[k.Secret]
 		wantEqual(t, "state", got.State, state)
+		wantEqual(t, "version", got.Version, int64(version)+1)
 		var status string
 		var failures int
 		row := s.reader.QueryRowContext(t.Context(), `select k.status, s.consecutive_failures

@@ -150,7 +150,7 @@ func conformJobs(t *testing.T, open openStore) {
 	if _, found, err := s.Job(t.Context(), "' or 1=1"); found || err != nil {
 		t.Errorf("a job that is not there: %v, %v", found, err)
 	}
-	if n, err := s.InterruptJobs(t.Context()); n != 2 || err != nil {
+	if n, err := s.InterruptJobs(t.Context(), 0); n != 2 || err != nil {
 		t.Errorf("InterruptJobs = %d, %v; want 2", n, err)
 	}
 	const why = "the program ended before the job was done"
@@ -158,7 +158,7 @@ func conformJobs(t *testing.T, open openStore) {
 	check.State, check.FinishedAt, check.Error = gateway.JobInterrupted, check.UpdatedAt, why
 	jobs, _ = list("", 0, 0)
 	wantEqual(t, "interrupted", jobs, []gateway.Job{running, check, failed})
-	if n, err := s.InterruptJobs(t.Context()); n != 0 || err != nil {
+	if n, err := s.InterruptJobs(t.Context(), 0); n != 0 || err != nil {
 		t.Errorf("InterruptJobs again = %d, %v; want none", n, err)
 	}
 	old := someJob(0, gateway.JobRunning)

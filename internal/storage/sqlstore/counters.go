@@ -10,50 +10,9 @@ import (
 	"ollama-api-pool/internal/gateway"
 )
 
-// Apply writes down what happened, in one transaction: counts are added to
-// those that are stored, states and refusals replace them, the request log and
-// the keys' events are added to. A refusal whose time is over is deleted. Keys
-// and tokens that are not there any more are skipped.
-func (s *Store) Apply(ctx context.Context, deltas []gateway.Delta) error {
-	nothing := true
-	for i := range deltas {
-		nothing = nothing && deltas[i].Empty()
-	}
-	if nothing {
-		return nil
-	}
-	journalled := false
-	err := s.write(ctx, "write counters to the store", func(inside context.Context, tx *sql.Tx) error {
-		for i := range deltas {
-			t, err := tablesOf(deltas[i].Provider)
-			if err != nil {
-				return err
-			}
-			b := batch{ctx: inside, until: ctx, tx: tx, t: t, now: s.now()}
-			b.requests(&deltas[i])
-			b.tokens(deltas[i].Tokens)
-			b.states(deltas[i].States)
-			journalled = b.keys(&deltas[i]) || journalled
-			b.refusals(deltas[i].Refusals)
-			b.tallies(deltas[i].Tallies)
-			b.log(deltas[i].Log)
-			b.events(deltas[i].Events)
-			if b.err != nil {
-				return b.err
-			}
-		}
-		return nil
-	})
-	// After the commit: a Fold that runs at the same time must not take the
-	// mark away before there is anything to see.
-	if journalled {
-		s.journalled.Store(true)
-	}
-	return err
-}
-
 // batch writes one provider's delta. After an error its methods do nothing.
 type batch struct {
+	d     dialect
 	ctx   context.Context // does not end, see write
 	until context.Context // the caller's
 	tx    *sql.Tx
@@ -61,6 +20,12 @@ type batch struct {
 	now   time.Time
 	err   error
 	stmts map[string]*sql.Stmt // prepared already, by text; the transaction's end closes them
+}
+
+// batch makes one for a transaction. Its context, inside, is that of the
+// transaction; until is the caller's.
+func (s *Store) batch(inside, until context.Context, tx *sql.Tx, t tables) batch {
+	return batch{d: s.dialect, ctx: inside, until: until, tx: tx, t: t, now: s.now()}
 }
 
 // run executes one statement for each list of values that the loop gives to
@@ -204,56 +169,20 @@ func (b *batch) tokens(deltas []gateway.TokenDelta) {
 	})
 }
 
-// states writes what has been learnt about keys. Keys that follow each other and
-// have the same state, as after an act of the operator, share a statement.
-func (b *batch) states(changes []gateway.StateChange) {
-	if len(changes) == 0 {
-		return
-	}
-	for from := 0; from < len(changes); {
-		st := changes[from].State
-		ids := make([]gateway.KeyID, 0, 1)
-		for ; from < len(changes) && changes[from].State == st; from++ {
-			ids = append(ids, changes[from].Key)
-		}
-		whole := len(ids) - len(ids)%idsAtOnce
-		b.state(&st, ids[:whole])
-		for i := range ids[whole:] { // not to prepare a statement for every length
-			b.state(&st, ids[whole+i:][:1])
-		}
-	}
-}
-
-// state writes the state of keys that have the same.
-func (b *batch) state(st *gateway.KeyState, ids []gateway.KeyID) {
-	status := st.StatusAt(b.now, time.Time{})
-	b.byIDs(`update {p}keys set
-		status = case when expires_at <= ? then 'expired' else ? end, disabled_reason = ?,
-		failed_until = ?, disabled_until = ?, rests_until = ?,
-		consecutive_failures = ?, rest_step = ?, last_error = ?
-		where key_id in {ids}`, ids,
-		at(b.now), string(status), string(st.Disabled),
-		at(st.FailedUntil), at(st.DisabledUntil), at(st.RestsUntil),
-		st.ConsecutiveFailures, st.RestStep, clean(st.LastError))
-	b.byIDs("update {p}key_stats set consecutive_failures = ? where api_key in (select api_key from {p}keys where key_id in {ids})",
-		ids, st.ConsecutiveFailures)
-}
-
 // addUp adds attempts to the keys' statistics. The rate of success leaves out
 // attempts that the client broke off.
 func (b *batch) addUp(keys []summed) {
 	counted := slices.DeleteFunc(slices.Clone(keys), func(k summed) bool { return !k.counted })
-	b.runRows(addAttemptsBefore, addAttemptsAfter, len(counted), func(args []any, i int) []any {
+	b.runRows(addAttempts, len(counted), func(args []any, i int) []any {
 		c := &counted[i].counts
 		return append(args, counted[i].id, c.Total, c.Success, c.Failure, at(c.LastUsed), at(c.LastSuccess), at(c.LastFailure))
 	})
 }
 
-// addAttempts is one statement in two pieces, between which a list of values
-// for each key stands. Keys that are not there any more fall out at the join.
-const (
-	addAttemptsBefore = `with d (key_id, total, ok, bad, used, used_ok, used_bad) as (values `
-	addAttemptsAfter  = `)
+// addAttempts adds to rows of keys. Keys that are not there any more fall out at
+// the join.
+const addAttempts = `with d (key_id, total, ok, bad, used, used_ok, used_bad) as
+	({rows text, bigint, bigint, bigint, timestamptz, timestamptz, timestamptz})
 	insert into {p}key_stats as s (api_key, total_requests, success_count, failure_count, success_rate,
 		last_used, last_success, last_failure, consecutive_failures, created_at)
 	select k.api_key, d.total, d.ok, d.bad, coalesce(round(100.0 * d.ok / nullif(d.ok + d.bad, 0), 2), 0),
@@ -269,27 +198,28 @@ const (
 		last_used = case when s.last_used is null or s.last_used < excluded.last_used then excluded.last_used else s.last_used end,
 		last_success = case when s.last_success is null or s.last_success < excluded.last_success then excluded.last_success else s.last_success end,
 		last_failure = case when s.last_failure is null or s.last_failure < excluded.last_failure then excluded.last_failure else s.last_failure end`
-)
 
 // refusals writes which models keys may not use, and forgets what is over. Of
 // several for one key and model, as attempts at the same time bring them, the
-// one that lasts longest counts.
+// one that lasts longest counts. What was learnt before an operator's last act
+// is left out.
 func (b *batch) refusals(refusals []gateway.Refusal) {
 	if len(refusals) == 0 {
 		return
 	}
-	b.run("delete from {p}key_refusals where key_id = ? and model = ?", func(exec func(args ...any)) {
+	b.run(`delete from {p}key_refusals where key_id = ? and model = ?
+		and not exists (select 1 from {p}keys k where k.key_id = ? and k.forced_version > ?)`, func(exec func(args ...any)) {
 		for _, r := range refusals {
-			exec(string(r.Key), clean(r.Model))
+			exec(string(r.Key), clean(r.Model), string(r.Key), r.Version)
 		}
 	})
 	b.run("delete from {p}key_refusals where until <= ?", func(exec func(args ...any)) { exec(at(b.now)) })
 	b.run(`insert into {p}key_refusals as r (key_id, model, until)
-		select key_id, ?, ? from {p}keys where key_id = ?
+		select key_id, ?, ? from {p}keys where key_id = ? and forced_version <= ?
 		on conflict (key_id, model) do update set until = excluded.until where r.until < excluded.until`, func(exec func(args ...any)) {
 		for _, r := range refusals {
 			if r.Until.After(b.now) {
-				exec(clean(r.Model), at(r.Until), string(r.Key))
+				exec(clean(r.Model), at(r.Until), string(r.Key), r.Version)
 			}
 		}
 	})

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"time"
 
 	goosedb "github.com/pressly/goose/v3/database"
 )
@@ -70,6 +71,14 @@ type dialect interface {
 	mostRows() int
 	// ids is the list of ids in brackets after "in", likewise.
 	ids(n int) (text string, array bool)
+
+	// clock is the time by which instances agree, now being this process's.
+	clock(ctx context.Context, q querier, now func() time.Time) (time.Time, error)
+	// wake lets listen call its function, in other processes too, once the
+	// transaction is committed.
+	wake(ctx context.Context, q querier) error
+	// listen blocks and calls wake, see Store.Listen.
+	listen(ctx context.Context, wake func()) error
 
 	// deferKeys lets a transaction break foreign keys until it commits.
 	deferKeys(ctx context.Context, tx *sql.Tx) error

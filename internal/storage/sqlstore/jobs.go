@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"time"
 
 	"ollama-api-pool/internal/gateway"
 )
@@ -167,14 +168,18 @@ func (s *Store) Jobs(ctx context.Context, kind gateway.JobKind, offset, limit in
 	return jobs, total, err
 }
 
-// InterruptJobs notes of the jobs that are said to be running that they are not
-// any more, and ended when they were last heard of. It is called at the start,
-// before any job begins, and tells how many it were.
-func (s *Store) InterruptJobs(ctx context.Context) (int, error) {
+// InterruptJobs notes of the jobs that are said to be running, but were not
+// written down for some time, that they are not running any more, and ended when
+// they were last heard of. It tells how many it were. With no time it is all of
+// them, as at a start where nobody else works on the database.
+func (s *Store) InterruptJobs(ctx context.Context, idle time.Duration) (int, error) {
 	var n int64
 	err := s.write(ctx, "look for interrupted jobs in the store", func(ctx context.Context, tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, "update pool_jobs set state = ?, finished_at = updated_at where state = ?",
-			string(gateway.JobInterrupted), string(gateway.JobRunning))
+		text, args := "update pool_jobs set state = ?, finished_at = updated_at where state = ?", []any{string(gateway.JobInterrupted), string(gateway.JobRunning)}
+		if idle > 0 {
+			text, args = text+" and updated_at <= ?", append(args, at(s.now().Add(-idle)))
+		}
+		res, err := tx.ExecContext(ctx, text, args...)
 		if err != nil {
 			return err
 		}

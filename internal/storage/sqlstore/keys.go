@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"iter"
+	"maps"
+	"slices"
 
 	"ollama-api-pool/internal/gateway"
 )
@@ -15,7 +17,7 @@ import (
 const keyColumns = `k.api_key, k.key_id, coalesce(k.username, ''), coalesce(k.category, ''), k.created_at, k.expires_at,
 	` + disabledReason + `,
 	k.failed_until, k.disabled_until, k.rests_until,
-	coalesce(k.consecutive_failures, 0), coalesce(k.rest_step, 0), coalesce(k.last_error, '')`
+	coalesce(k.consecutive_failures, 0), coalesce(k.rest_step, 0), coalesce(k.last_error, ''), k.state_version`
 
 // disabledReason is who disabled a key, "" for one that is not, for {p}keys as k.
 const disabledReason = `case when k.disabled_reason <> '' then k.disabled_reason
@@ -34,13 +36,22 @@ type keyRow struct {
 	reason                                    gateway.DisabledReason
 	created, expires, failed, disabled, rests when
 	failures, restStep                        int
+	version                                   int64
 }
 
 func (r *keyRow) into() []any {
 	return []any{
 		&r.stored, &r.id, &r.username, &r.category, &r.created, &r.expires,
 		(*string)(&r.reason), &r.failed, &r.disabled, &r.rests,
-		&r.failures, &r.restStep, &r.lastError,
+		&r.failures, &r.restStep, &r.lastError, &r.version,
+	}
+}
+
+// state is what the row says of the key's state.
+func (r *keyRow) state() gateway.KeyState {
+	return gateway.KeyState{
+		FailedUntil: r.failed.Time, DisabledUntil: r.disabled.Time, RestsUntil: r.rests.Time,
+		Disabled: r.reason, ConsecutiveFailures: r.failures, RestStep: r.restStep, LastError: r.lastError,
 	}
 }
 
@@ -74,11 +85,7 @@ func (s *Store) key(t tables, r *keyRow, counts gateway.KeyCounts) (gateway.Key,
 	return gateway.Key{
 		Secret: secret, Username: r.username, Category: r.category,
 		CreatedAt: r.created.Time, ExpiresAt: r.expires.Time,
-		State: gateway.KeyState{
-			FailedUntil: r.failed.Time, DisabledUntil: r.disabled.Time, RestsUntil: r.rests.Time,
-			Disabled: r.reason, ConsecutiveFailures: r.failures, RestStep: r.restStep, LastError: r.lastError,
-		},
-		Counts: counts,
+		State: r.state(), Version: r.version, Counts: counts,
 	}, nil
 }
 
@@ -179,6 +186,7 @@ func (s *Store) AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.S
 		}
 		defer func() { _ = insert.Close() }()
 		now, load := s.now(), bulkLoad{s: s, ctx: inside, tx: tx, t: t}
+		var ids []gateway.KeyID // of the new ones, no more than are named
 		for k, err := range keys {
 			if err != nil {
 				return err
@@ -198,6 +206,9 @@ func (s *Store) AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.S
 				continue
 			}
 			news++
+			if len(ids) <= idsNamed && s.tells() {
+				ids = append(ids, gateway.IDOfKey(k.Secret))
+			}
 			if news == s.bulk {
 				if err := load.begin(news); err != nil {
 					return err
@@ -207,7 +218,10 @@ func (s *Store) AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.S
 				added(k)
 			}
 		}
-		return load.end(ctx)
+		if err := load.end(ctx); err != nil {
+			return err
+		}
+		return s.noteKeys(inside, tx, p, ids)
 	})
 	if news >= s.bulk {
 		_ = s.dialect.growCache(context.WithoutCancel(ctx), s.writer, writerCache) // harmless where it stays
@@ -249,7 +263,7 @@ func (s *Store) DeleteKeys(ctx context.Context, p gateway.ProviderName, ids []ga
 	}
 	there := map[gateway.KeyID]bool{}
 	err = s.write(ctx, "delete keys from the store", func(inside context.Context, tx *sql.Tx) error {
-		b := batch{ctx: inside, until: ctx, tx: tx, t: t, now: s.now()}
+		b := s.batch(inside, ctx, tx, t)
 		for _, text := range []string{
 			"delete from {p}key_stats where api_key in (select api_key from {p}keys where key_id in {ids})", // tables from elsewhere may lack the cascade
 			"delete from {p}key_refusals where key_id in {ids}",
@@ -260,8 +274,12 @@ func (s *Store) DeleteKeys(ctx context.Context, p gateway.ProviderName, ids []ga
 			b.byIDs(text, ids)
 		}
 		b.strike(ids)
+		clear(there)
 		b.returning("delete from {p}keys where key_id in {ids} returning key_id", ids, func(id gateway.KeyID) { there[id] = true })
-		return b.err
+		if b.err != nil {
+			return b.err
+		}
+		return s.noteKeys(inside, tx, p, slices.Collect(maps.Keys(there)))
 	})
 	if err != nil {
 		return nil, err
@@ -285,13 +303,16 @@ func (s *Store) EnableKeys(ctx context.Context, p gateway.ProviderName, ids []ga
 	}
 	cleared := make([]gateway.StateChange, len(ids))
 	for i, id := range ids {
-		cleared[i].Key = id
+		cleared[i] = gateway.StateChange{Key: id, Forced: true}
 	}
 	return s.write(ctx, "enable keys in the store", func(inside context.Context, tx *sql.Tx) error {
-		b := batch{ctx: inside, until: ctx, tx: tx, t: t, now: s.now()}
-		b.states(cleared)
+		b := s.batch(inside, ctx, tx, t)
+		w := b.states(cleared, "")
 		b.byIDs("delete from {p}key_refusals where key_id in {ids}", ids)
-		return b.err
+		if b.err != nil {
+			return b.err
+		}
+		return s.noteKeys(inside, tx, p, w.changed)
 	})
 }
 
@@ -359,7 +380,7 @@ func (s *Store) SetCategories(ctx context.Context, p gateway.ProviderName, categ
 		byCategory[category] = append(byCategory[category], id)
 	}
 	return s.write(ctx, "write categories of keys to the store", func(inside context.Context, tx *sql.Tx) error {
-		b := batch{ctx: inside, until: ctx, tx: tx, t: t, now: s.now()}
+		b := s.batch(inside, ctx, tx, t)
 		for category, ids := range byCategory {
 			b.byIDs("update {p}keys set category = ? where key_id in {ids}", ids, category)
 		}

@@ -49,6 +49,15 @@ func (d sqliteFile) again(error) bool { return false }
 // fingerprint is of no use: who has the path has the file.
 func (d sqliteFile) fingerprint() string { return "" }
 
+// clock is this process's own: all that work on a file share it.
+func (d sqliteFile) clock(_ context.Context, _ querier, now func() time.Time) (time.Time, error) {
+	return now(), nil
+}
+
+func (d sqliteFile) wake(context.Context, querier) error { return nil }
+
+func (d sqliteFile) listen(context.Context, func()) error { return ErrNoListen }
+
 func (d sqliteFile) readOnlyFails(err error) bool { return readOnlyFails(err) }
 
 func (d sqliteFile) damaged(err error) bool { return damaged(err) }

@@ -58,6 +58,7 @@ const defaultBusy = 10 * time.Second
 type Store struct {
 	dialect  dialect
 	instance string
+	telling  bool // changes are noted for others though nobody could follow them; for tests
 	log      *slog.Logger
 	seal     *seal
 	now      func() time.Time
@@ -74,6 +75,9 @@ type Store struct {
 	seen   mark
 
 	journalled atomic.Bool // the journals may hold something
+
+	leasesMu sync.Mutex      // guards leases
+	leases   map[string]bool // those that were taken and not noticed to be lost
 
 	closing  sync.Once // guards closeErr
 	closeErr error
@@ -245,6 +249,10 @@ func (s *Store) Close() error {
 	defer s.opening.Unlock()
 	s.closing.Do(func() {
 		if !s.opened.Load() {
+			return
+		}
+		if s.writer == nil { // see OpenSource
+			s.closeErr = s.dialect.fault("close the store", s.reader.Close())
 			return
 		}
 		err := s.reader.Close() // else the log could not be emptied

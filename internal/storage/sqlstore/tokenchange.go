@@ -36,8 +36,10 @@ func (s *Store) UpdateToken(ctx context.Context, hash string, change gateway.Tok
 				return err
 			}
 		}
-		tok, found, err = s.tokenIn(ctx, tx, hash)
-		return err
+		if tok, found, err = s.tokenIn(ctx, tx, hash); err != nil || !found {
+			return err
+		}
+		return s.noteTokens(ctx, tx)
 	})
 	if err != nil {
 		return gateway.Token{}, false, err

@@ -148,7 +148,7 @@ func (s *Store) AddToken(ctx context.Context, tok gateway.Token) error {
 				return gateway.Errorf(gateway.KindConflict, "the token is there already")
 			}
 		}
-		return nil
+		return s.noteTokens(ctx, tx)
 	})
 }
 
@@ -157,6 +157,7 @@ func (s *Store) AddToken(ctx context.Context, tok gateway.Token) error {
 func (s *Store) DeleteToken(ctx context.Context, hash string) (bool, error) {
 	var deleted int64
 	err := s.write(ctx, "delete a token from the store", func(ctx context.Context, tx *sql.Tx) error {
+		deleted = 0
 		for _, p := range gateway.Providers() {
 			t := tables{p}
 			plain, err := plainTokens(ctx, tx, t)
@@ -177,7 +178,10 @@ func (s *Store) DeleteToken(ctx context.Context, hash string) (bool, error) {
 				return err
 			}
 		}
-		return nil
+		if deleted == 0 {
+			return nil
+		}
+		return s.noteTokens(ctx, tx)
 	})
 	return err == nil && deleted > 0, err
 }
@@ -208,7 +212,10 @@ func (s *Store) HashPlainToken(ctx context.Context, tok gateway.Token) error {
 		return nil
 	}
 	return s.write(ctx, "hash a token in the store", func(ctx context.Context, tx *sql.Tx) error {
-		return hashPlain(ctx, tx, tok.Plain)
+		if err := hashPlain(ctx, tx, tok.Plain); err != nil {
+			return err
+		}
+		return s.noteTokens(ctx, tx)
 	})
 }
 
