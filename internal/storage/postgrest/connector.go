@@ -1,0 +1,204 @@
+package postgrest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"database/sql/driver"
+	_ "embed"
+	"errors"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"ollama-api-pool/internal/gateway"
+)
+
+//go:embed function.sql
+var functions string
+
+// Functions is the SQL that makes the two functions in a schema, or replaces
+// them. The schema's name stands in it as it is.
+func Functions(schema string) string { return strings.ReplaceAll(functions, "{schema}", schema) }
+
+// Names of the functions.
+const (
+	runName  = "ollama_api_pool_sql"
+	readName = "ollama_api_pool_read"
+)
+
+// restPath is where Supabase has PostgREST (https://supabase.com/docs/guides/api).
+const restPath = "/rest/v1"
+
+// Options say where PostgREST is.
+type Options struct {
+	// URL is the project's address, with or without /rest/v1.
+	URL string
+	// Key is the service key. It is sent as apikey, for Supabase's gateway, and
+	// as the bearer token that names the role, for PostgREST.
+	Key gateway.Secret
+	// Lock, where it is not 0, is the number of the advisory lock that a
+	// transaction which writes takes first.
+	Lock int64
+	// UserAgent is how the program names itself.
+	UserAgent string
+	// Timeout is how long a call of little text may take until it is answered;
+	// 0: defaultTimeout. Large ones get largeTimes as long.
+	Timeout time.Duration
+	// Transport carries the calls; nil is one of our own.
+	Transport http.RoundTripper
+}
+
+const (
+	defaultTimeout = 15 * time.Second
+	largeTimes     = 5
+	largeBody      = 256 << 10
+)
+
+// Connector makes connections, which are only a way to remember a transaction:
+// all of them share one HTTP client. It may be used concurrently.
+type Connector struct {
+	address string // up to and with /rpc/
+	key     gateway.Secret
+	lock    int64
+	agent   string
+	timeout time.Duration
+	client  http.Client
+
+	mu         sync.Mutex // guards what follows
+	memory     memory
+	remembered time.Time
+}
+
+var (
+	errAddress = errors.New("the address of PostgREST is not an http(s) address")
+	errKey     = errors.New("there is no service key")
+)
+
+// New checks the options and connects to nothing.
+func New(o Options) (*Connector, error) {
+	u, err := url.Parse(o.URL)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errAddress
+	}
+	if o.Key == "" {
+		return nil, errKey
+	}
+	base := strings.TrimSuffix(strings.TrimRight(o.URL, "/"), restPath)
+	c := &Connector{
+		address: base + restPath + "/rpc/", key: o.Key, lock: o.Lock, agent: o.UserAgent, timeout: o.Timeout,
+	}
+	if c.timeout == 0 {
+		c.timeout = defaultTimeout
+	}
+	transport := o.Transport
+	if transport == nil {
+		transport = newTransport()
+	}
+	c.client = http.Client{
+		Transport: transport,
+		// The key goes to the address that it was given for, and nowhere else.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return c, nil
+}
+
+// newTransport is for one host that is asked every second.
+func newTransport() *http.Transport {
+	return &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 5 * time.Second,
+		ForceAttemptHTTP2:   true,
+		MaxIdleConnsPerHost: 8,
+		IdleConnTimeout:     time.Minute,
+	}
+}
+
+// Address is the address that is called, without the functions' names.
+func (c *Connector) Address() string { return strings.TrimSuffix(c.address, "/rpc/") }
+
+// Connect implements driver.Connector. Nothing is sent.
+func (c *Connector) Connect(context.Context) (driver.Conn, error) { return &conn{c: c}, nil }
+
+// Driver implements driver.Connector.
+func (c *Connector) Driver() driver.Driver { return noDriver{} }
+
+// Close implements io.Closer: sql.DB calls it at its end.
+func (c *Connector) Close() error {
+	c.client.CloseIdleConnections()
+	return nil
+}
+
+// noDriver opens nothing: connections come from a Connector.
+type noDriver struct{}
+
+// Open implements driver.Driver.
+func (noDriver) Open(string) (driver.Conn, error) {
+	return nil, errors.New("PostgREST is reached by a Connector only")
+}
+
+// memory is what a transaction that failed to serialize has found out: the
+// results of statements, in the order in which they were run. When it is run
+// again it guesses by them.
+type memory map[digest][]result
+
+// digest names a statement with its values.
+type digest = [sha256.Size]byte
+
+// Bounds of what is remembered: whoever tries again does so at once.
+const (
+	memoryKept       = 30 * time.Second
+	memoryStatements = 20_000
+)
+
+// recall is a transaction's own copy of what is remembered, which it uses up.
+func (c *Connector) recall() memory {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.remembered) > memoryKept {
+		c.memory = nil
+	}
+	return maps.Clone(c.memory)
+}
+
+// remember adds to what is remembered.
+func (c *Connector) remember(m memory) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.memory == nil || len(c.memory) > memoryStatements {
+		c.memory = memory{}
+	}
+	maps.Copy(c.memory, m)
+	c.remembered = time.Now()
+}
+
+// forget ends what is remembered of the statements of a transaction.
+func (c *Connector) forget(all []*sent) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.memory) == 0 {
+		return
+	}
+	for _, s := range all {
+		delete(c.memory, s.sum)
+	}
+}
+
+// next takes the next result of a statement.
+func (m memory) next(s *sent) (result, bool) {
+	list := m[s.sum]
+	if len(list) == 0 {
+		return result{}, false
+	}
+	m[s.sum] = list[1:]
+	return list[0], true
+}
+
+func sumOf(text string, args []byte) digest {
+	return sha256.Sum256(bytes.Join([][]byte{[]byte(text), args}, []byte{0}))
+}

@@ -1,0 +1,208 @@
+package postgrest
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+)
+
+// tx is a transaction: the statements so far and what was told of them.
+type tx struct {
+	conn     *conn
+	ctx      context.Context // of the caller who began it
+	readOnly bool
+	all      []*sent
+	writes   bool   // one of them may change something
+	memory   memory // by which it guesses
+	snapshot string // the moment of the first read, where it only reads
+	doomed   error  // it cannot be committed any more
+}
+
+var errReadOnly = errors.New("a transaction that only reads cannot write")
+
+// exec remembers a statement. It is run when something needs to be known.
+func (t *tx) exec(s *sent) (driver.Result, error) {
+	if t.readOnly {
+		return nil, errReadOnly
+	}
+	if t.doomed != nil {
+		return nil, t.doomed
+	}
+	t.all = append(t.all, s)
+	t.writes = true
+	return &outcome{t, s}, nil
+}
+
+// outcome implements driver.Result of a statement in a transaction.
+type outcome struct {
+	tx   *tx
+	sent *sent
+}
+
+// LastInsertId implements driver.Result.
+func (o *outcome) LastInsertId() (int64, error) {
+	return 0, errors.New("PostgreSQL tells no id that was inserted last")
+}
+
+// RowsAffected implements driver.Result. As long as it is not known it is
+// guessed: as it was when this transaction was tried before, else 1.
+func (o *outcome) RowsAffected() (int64, error) {
+	if s := o.sent; !s.known {
+		var was bool
+		if s.result, was = o.tx.memory.next(s); !was {
+			s.result = result{Count: 1, Digest: "1"}
+		}
+		s.known, s.guess = true, true
+	}
+	return o.sent.result.Count, nil
+}
+
+// query runs a query, with everything before it of which it may see something.
+func (t *tx) query(ctx context.Context, s *sent) (r result, err error) {
+	if t.doomed != nil {
+		return r, t.doomed
+	}
+	if t.readOnly {
+		return t.look(ctx, s)
+	}
+	if was, ok := t.memory.next(s); ok && was.Rows != nil && !s.loose {
+		s.known, s.guess, s.result = true, true, was
+		t.add(s)
+		return was, nil
+	}
+	if !t.writes && s.reads { // whether it still gives the same is seen at the commit
+		a, err := t.conn.c.read(ctx, s, nil, "")
+		if err != nil {
+			return r, err
+		}
+		s.known, s.result = true, a.Results[0]
+		t.add(s)
+		return s.result, nil
+	}
+	t.add(s)
+	if err := t.replay(ctx); err != nil {
+		return r, err
+	}
+	return s.result, nil
+}
+
+func (t *tx) add(s *sent) {
+	t.all = append(t.all, s)
+	t.writes = t.writes || !s.reads
+}
+
+// look runs a query of a transaction that only reads.
+func (t *tx) look(ctx context.Context, s *sent) (r result, err error) {
+	if !s.reads {
+		return r, errReadOnly
+	}
+	a, err := t.conn.c.read(ctx, s, t.all, t.snapshot)
+	if err != nil {
+		return r, err
+	}
+	if !a.Same {
+		t.doomed = conflict(readName)
+		return r, t.doomed
+	}
+	if t.snapshot == "" || len(a.Snapshot) > 0 {
+		t.snapshot = a.Snapshot
+	}
+	s.known, s.result = true, a.Results[0]
+	t.all = append(t.all, s)
+	return s.result, nil
+}
+
+// replay runs what may change something, and what is not known, in one call that
+// undoes it. What it gives for the last statement is known from then on; a guess
+// that was wrong dooms the transaction.
+func (t *tx) replay(ctx context.Context) error {
+	var run []*sent
+	for _, s := range t.all {
+		if !s.known || !s.reads || s.guess && !s.loose {
+			run = append(run, s)
+		}
+	}
+	a, err := t.conn.c.run(ctx, run, false)
+	if err != nil {
+		return err
+	}
+	if !a.Same {
+		t.fail(run, &a)
+		return t.doomed
+	}
+	for i, s := range run {
+		if !s.known && (s.query || i == len(run)-1) {
+			s.known, s.result = true, a.Results[i]
+		}
+		s.guess = false
+	}
+	return nil
+}
+
+// fail dooms the transaction and remembers what the statements gave.
+func (t *tx) fail(run []*sent, a *answer) {
+	t.doomed = conflict(runName)
+	was := memory{}
+	found := map[*sent]result{}
+	for i := range a.Results {
+		found[run[i]] = a.Results[i]
+	}
+	for _, s := range t.all {
+		r, ran := found[s]
+		switch {
+		case !ran && !s.known:
+			continue
+		case !ran, s.known && r.Digest == s.result.Digest:
+			r = s.result // with its rows
+		}
+		was[s.sum] = append(was[s.sum], r)
+	}
+	t.conn.c.remember(was)
+}
+
+// Commit implements driver.Tx.
+func (t *tx) Commit() error {
+	t.conn.tx = nil
+	if t.doomed != nil {
+		return t.doomed
+	}
+	if !t.writes {
+		return nil
+	}
+	a, err := t.conn.c.run(context.WithoutCancel(t.ctx), t.all, true)
+	if err != nil {
+		return err
+	}
+	if !a.Done {
+		t.fail(t.all, &a)
+		return t.doomed
+	}
+	for i, s := range t.all {
+		if !s.known {
+			s.known, s.result = true, a.Results[i]
+		}
+	}
+	t.conn.c.forget(t.all)
+	return nil
+}
+
+// Rollback implements driver.Tx. What was done by wrong guesses may have led to
+// an error that there is no reason for: then the transaction has failed to
+// serialize, and that is what is returned.
+func (t *tx) Rollback() error {
+	t.conn.tx = nil
+	if t.doomed != nil {
+		return t.doomed
+	}
+	guessed := false
+	for _, s := range t.all {
+		guessed = guessed || s.guess
+	}
+	if !guessed || t.ctx.Err() != nil {
+		return nil
+	}
+	if err := t.replay(t.ctx); t.doomed != nil {
+		return err
+	}
+	return nil
+}
