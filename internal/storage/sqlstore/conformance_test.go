@@ -235,6 +235,13 @@ func conformChanges(t *testing.T, open openStore) {
 		}
 		return is
 	}
+	if a.Shared() { // followed by the journal of changes, see conformFollow
+		add(t, a, gateway.Ollama, someKeys(0, 1)...)
+		if changed(b) || len(all(t, b, gateway.Ollama)) != 1 {
+			t.Error("another's key is not seen, or a change is")
+		}
+		return
+	}
 	changed(a)
 	if changed(a) {
 		t.Error("a change is seen where there was none")

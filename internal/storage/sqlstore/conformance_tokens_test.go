@@ -135,7 +135,7 @@ func conformUpdateToken(t *testing.T, open openStore) {
 		t.Helper()
 		var in, out int64
 		if err := s.reader.QueryRowContext(t.Context(), `select sum(input_tokens), sum(output_tokens) from (select token, input_tokens, output_tokens from ollama_api_client_tokens
-			union all select token, input_tokens, output_tokens from openrouter_api_client_tokens) where token = ?`, tok.Hash).Scan(&in, &out); err != nil || in != 10*want || out != want {
+			union all select token, input_tokens, output_tokens from openrouter_api_client_tokens) as t where token = ?`, tok.Hash).Scan(&in, &out); err != nil || in != 10*want || out != want {
 			t.Errorf("%d tokens in and %d out, %v; want %d and %d", in, out, err, 10*want, want)
 		}
 	}

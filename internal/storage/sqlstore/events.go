@@ -17,7 +17,8 @@ const (
 // events appends what happened to keys. Those of keys that are not there any
 // more go when they are old.
 func (b *batch) events(events []gateway.KeyEvent) {
-	b.insertRows(`insert into {p}key_events (key_id, happened_at, what, detail, until, request_id, attempt, model) values `,
+	b.runRows(`insert into {p}key_events (key_id, happened_at, what, detail, until, request_id, attempt, model)
+		{rows text, timestamptz, text, text, timestamptz, text, bigint, text}`,
 		len(events), func(args []any, i int) []any {
 			e := &events[i]
 			happened := e.At

@@ -54,7 +54,7 @@ func (s *Store) foldSome(ctx context.Context, t tables, last int64) (more bool, 
 			return err
 		}
 		more = !all
-		b := batch{ctx: inside, until: ctx, tx: tx, t: t, now: s.now()}
+		b := s.batch(inside, ctx, tx, t)
 		b.addSums(sums)
 		gone := int64(0)
 		b.counted("delete from {p}key_journal where id = ?", func(exec func(args ...any) func() int64) {

@@ -1,8 +1,10 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"slices"
 	"time"
 
 	"ollama-api-pool/internal/gateway"
@@ -61,7 +63,7 @@ func (s *Store) Categories(ctx context.Context, p gateway.ProviderName) (list []
 		return nil, err
 	}
 	err = s.read(ctx, "count the keys in the store by category", func(ctx context.Context, tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, t.sql("select category, count(*) from {p}keys group by category order by category"))
+		rows, err := tx.QueryContext(ctx, t.sql("select category, count(*) from {p}keys group by category"))
 		if err != nil {
 			return err
 		}
@@ -70,6 +72,8 @@ func (s *Store) Categories(ctx context.Context, p gateway.ProviderName) (list []
 			keys     int
 		}
 		all, err := collect(rows, func(r *row) []any { return []any{&r.category, &r.keys} })
+		slices.SortFunc(all, func(a, b row) int { return cmp.Compare(a.category.String, b.category.String) })
+		list = nil
 		for _, r := range all {
 			if n := len(list); n > 0 && list[n-1].Category == r.category.String { // none and "" are the same
 				list[n-1].Keys += r.keys

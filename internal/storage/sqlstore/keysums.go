@@ -187,21 +187,18 @@ func (b *batch) addHours(keys []summed) {
 			rows = append(rows, row{keys[i].id, h})
 		}
 	}
-	b.runRows(addHoursBefore, addHoursAfter, len(rows), func(args []any, i int) []any {
+	b.runRows(addHours, len(rows), func(args []any, i int) []any {
 		r := &rows[i]
 		return append(args, r.id, r.hour, r.total, r.success, r.failure)
 	})
 }
 
-// addHours is one statement in two pieces, see addAttempts.
-const (
-	addHoursBefore = `with d (key_id, hour, total, ok, bad) as (values `
-	addHoursAfter  = `)
+// addHours adds to rows of keys, see addAttempts.
+const addHours = `with d (key_id, hour, total, ok, bad) as ({rows text, bigint, bigint, bigint, bigint})
 	insert into {p}key_hourly as h (key_id, hour, total, success, failure)
 	select k.key_id, d.hour, d.total, d.ok, d.bad from d join {p}keys k on k.key_id = d.key_id where true
 	on conflict (key_id, hour) do update set
 		total = h.total + excluded.total, success = h.success + excluded.success, failure = h.failure + excluded.failure`
-)
 
 // addKeyTallies adds to the tallies of keys. Of most keys there is one already,
 // and most buckets of the histograms are of no use to any of them: what is left

@@ -20,6 +20,7 @@ import (
 // postgres is the dialect of PostgreSQL.
 type postgres struct {
 	address  *pgAddress
+	letters  string        // how lower() is told to know letters beyond ASCII, where it does not by itself
 	patience time.Duration // how long one answer may take
 	texts    sync.Map      // statements with ? to those with $1, of all connections
 	kept     atomic.Int64  // about how many they are
@@ -77,7 +78,18 @@ func (d *postgres) create() (fresh bool, err error) { return false, nil }
 
 func (d *postgres) mustBeThere(string) error { return nil }
 
-func (d *postgres) prepare(context.Context, *sql.DB) error { return nil }
+// prepare looks whether lower() knows letters beyond ASCII, which it does not in
+// a database of the locale C.
+func (d *postgres) prepare(ctx context.Context, db *sql.DB) error {
+	return inTx(ctx, d, db, readOnly, func(ctx context.Context, tx *sql.Tx) error {
+		var knows, icu bool
+		err := tx.QueryRowContext(ctx, `select lower('Ö') = 'ö', exists (select 1 from pg_collation where collname = 'und-x-icu')`).Scan(&knows, &icu)
+		if err == nil && !knows && icu {
+			d.letters = ` collate "und-x-icu"`
+		}
+		return err
+	})
+}
 
 // check is nothing: the server watches its own files.
 func (d *postgres) check(context.Context, *sql.DB) error { return nil }
@@ -117,7 +129,10 @@ func (d *postgres) readOnlyFails(error) bool { return false }
 
 func (d *postgres) damaged(error) bool { return false }
 
+// migrate runs one statement of a migration. Names are in the order of their
+// bytes, as in SQLite and whatever the database's own order is.
 func (d *postgres) migrate(ctx context.Context, tx querier, stmt string) error {
+	stmt = strings.ReplaceAll(stmt, "(lower(username),", `(lower(username) collate "C",`)
 	res, err := tx.ExecContext(patient(ctx), stmt)
 	if err == nil {
 		_, err = res.RowsAffected() // which sends it
@@ -136,7 +151,7 @@ func (d *postgres) hasColumn(ctx context.Context, q querier, table, column strin
 func (d *postgres) ignoringCase(column string) string { return "lower(" + column + `) collate "C"` }
 
 func (d *postgres) contains(column, find string) fragment {
-	return fragment{"lower(" + column + `) like ? escape '\'`, []any{"%" + likeLiteral(find) + "%"}}
+	return fragment{"lower(" + column + d.letters + `) like ? escape '\'`, []any{"%" + likeLiteral(find) + "%"}}
 }
 
 // rows has an array for each column, so that one text serves any number of rows.

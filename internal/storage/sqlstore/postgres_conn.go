@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -315,12 +316,12 @@ func (c *pgConn) ExecContext(ctx context.Context, text string, args []driver.Nam
 	}
 	values := make([]any, len(args))
 	for i := range args {
-		values[i] = args[i].Value
+		values[i] = storable(args[i].Value)
 	}
 	c.waiting.Queue(c.dialect.numbered(text), values...)
 	r := &pgResult{conn: c, ctx: ctx}
 	c.results = append(c.results, r)
-	if c.tx == nil || len(c.results) >= pgPipeline {
+	if c.tx == nil || len(c.results) >= pgPipeline || !canWait(text) {
 		if err := c.flush(ctx, ""); err != nil {
 			if c.tx == nil {
 				c.failed = nil
@@ -331,6 +332,18 @@ func (c *pgConn) ExecContext(ctx context.Context, text string, args []driver.Nam
 	return r, nil
 }
 
+// canWait tells whether a statement can be sent together with those that follow.
+// All of them are prepared before the first is executed, so what makes a table
+// cannot.
+func canWait(text string) bool {
+	for _, verb := range []string{"insert", "update", "delete", "with"} {
+		if strings.HasPrefix(text, verb) {
+			return true
+		}
+	}
+	return false
+}
+
 // QueryContext implements driver.QueryerContext.
 func (c *pgConn) QueryContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Rows, error) {
 	if !c.IsValid() {
@@ -338,6 +351,9 @@ func (c *pgConn) QueryContext(ctx context.Context, text string, args []driver.Na
 	}
 	if err := c.flush(ctx, ""); err != nil {
 		return nil, err
+	}
+	for i := range args {
+		args[i].Value = storable(args[i].Value)
 	}
 	watched, dog := c.watch(ctx, c.dialect.patience)
 	rows, err := c.inner.QueryContext(watched, c.dialect.numbered(text), args)
@@ -411,13 +427,29 @@ func (d *postgres) numbered(text string) string {
 	if known, ok := d.texts.Load(text); ok {
 		return known.(string) //nolint:forcetypeassert // nothing else is stored
 	}
-	made := numberPlaceholders(text)
+	made := strings.ReplaceAll(numberPlaceholders(text), "collate binary", `collate "C"`)
 	if d.kept.Add(1) > pgTextsKept {
 		d.texts.Clear()
 		d.kept.Store(1)
 	}
 	d.texts.Store(text, made)
 	return made
+}
+
+// storable is a value without what a text of PostgreSQL cannot hold.
+func storable(v any) any {
+	switch v := v.(type) {
+	case string:
+		if strings.IndexByte(v, 0) >= 0 || !utf8.ValidString(v) {
+			const instead = "\uFFFD"
+			return strings.ReplaceAll(strings.ToValidUTF8(v, instead), "\x00", instead)
+		}
+	case []any:
+		for i := range v {
+			v[i] = storable(v[i])
+		}
+	}
+	return v
 }
 
 // numberPlaceholders replaces every ? outside of quotes by $1, $2 and so on.

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/testkit/servers"
 )
 
 // What the test binary is told when it is to be another process.
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run())
+	servers.Main(m)
 }
 
 // child writes batches of keys, each with one request counted.

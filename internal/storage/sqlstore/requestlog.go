@@ -20,8 +20,9 @@ const (
 
 // log appends requests to the request log.
 func (b *batch) log(entries []gateway.LogEntry) {
-	b.insertRows(`insert into pool_requests (request_id, provider, model, token_hash, status, failed, attempts,
-		started_at, duration_us, keys, size, entry) values `, len(entries), func(args []any, i int) []any {
+	b.runRows(`insert into pool_requests (request_id, provider, model, token_hash, status, failed, attempts,
+		started_at, duration_us, keys, size, entry)
+		{rows text, text, text, text, bigint, bigint, bigint, timestamptz, bigint, text, bigint, text}`, len(entries), func(args []any, i int) []any {
 		e := &entries[i]
 		id, model, token, keys := clean(e.ID), clean(e.Model), clean(e.TokenHash), triedKeys(e)
 		provider := string(e.Provider)

@@ -21,31 +21,40 @@ func valueLists(rows, columns int) string {
 	return row + strings.Repeat(", "+row, rows-1)
 }
 
-// insertRows inserts n rows, many at a time. row appends the values of row i.
-func (b *batch) insertRows(text string, n int, row func(args []any, i int) []any) {
-	b.runRows(text, "", n, row)
+// A statement for many rows names the types of their values, in PostgreSQL's
+// words: {rows text, bigint} is a query whose result they are. A list of ids in
+// brackets is {ids}.
+
+// splitRows parts a text at its {rows …} and reads the types.
+func splitRows(text string) (before, after string, types []string) {
+	before, rest, _ := strings.Cut(text, "{rows ")
+	list, after, _ := strings.Cut(rest, "}")
+	return before, after, strings.Split(list, ", ")
 }
 
-// runRows runs a statement for n rows, many at a time: it is in two pieces,
-// between which the rows' values stand. row appends those of row i.
-func (b *batch) runRows(before, after string, n int, row func(args []any, i int) []any) {
-	if n == 0 {
-		return
-	}
-	columns := len(row(nil, 0))
-	for from, whole := 0, n-n%insertedRows; from < n; {
-		rows, until := insertedRows, whole
+// runRows runs a statement for n rows, many at a time. row appends the values of
+// row i.
+func (b *batch) runRows(text string, n int, row func(args []any, i int) []any) {
+	before, after, types := splitRows(text)
+	most := b.d.mostRows()
+	for from, whole := 0, n-n%most; from < n; {
+		rows, until := most, whole
 		if from == whole {
 			rows, until = n-whole, n
 		}
-		b.run(before+valueLists(rows, columns)+after, func(exec func(args ...any)) {
-			args := make([]any, 0, rows*columns)
+		query, arrays := b.d.rows(types, rows)
+		b.run(before+query+after, func(exec func(args ...any)) {
+			args := make([]any, 0, rows*len(types))
 			for ; from < until; from += rows {
 				args = args[:0]
 				for i := range rows {
 					args = row(args, from+i)
 				}
-				exec(args...)
+				if arrays {
+					exec(columnsOf(args, len(types))...)
+				} else {
+					exec(args...)
+				}
 			}
 		})
 		if b.err != nil {
@@ -54,10 +63,23 @@ func (b *batch) runRows(before, after string, n int, row func(args []any, i int)
 	}
 }
 
+// columnsOf makes an array of each column of rows that stand one behind the other.
+func columnsOf(values []any, columns int) []any {
+	arrays := make([]any, columns)
+	for c := range columns {
+		column := make([]any, 0, len(values)/columns)
+		for i := c; i < len(values); i += columns {
+			column = append(column, values[i])
+		}
+		arrays[c] = column
+	}
+	return arrays
+}
+
 // byIDs runs a statement for keys, many at a time. Its text names the list of
 // their ids {ids}; before are the values for the placeholders in front of it.
 func (b *batch) byIDs(text string, ids []gateway.KeyID, before ...any) {
-	listIDs(text, ids, func(text string, lists iter.Seq[[]any]) {
+	listIDs(b.d, text, ids, func(text string, lists iter.Seq[[]any]) {
 		b.run(text, func(exec func(args ...any)) {
 			for list := range lists {
 				exec(slices.Concat(before, list)...)
@@ -69,7 +91,7 @@ func (b *batch) byIDs(text string, ids []gateway.KeyID, before ...any) {
 // returning is byIDs for a statement that returns the ids of the keys that it
 // found.
 func (b *batch) returning(text string, ids []gateway.KeyID, visit func(gateway.KeyID)) {
-	listIDs(text, ids, func(text string, lists iter.Seq[[]any]) {
+	listIDs(b.d, text, ids, func(text string, lists iter.Seq[[]any]) {
 		for list := range lists {
 			b.query(text, list, visit)
 		}
@@ -106,18 +128,22 @@ func (b *batch) query(text string, args []any, visit func(gateway.KeyID)) {
 
 // listIDs parts ids into lists of idsAtOnce and a rest, and calls run for each
 // of the two with the text that takes such lists.
-func listIDs(text string, ids []gateway.KeyID, run func(text string, lists iter.Seq[[]any])) {
+func listIDs(d dialect, text string, ids []gateway.KeyID, run func(text string, lists iter.Seq[[]any])) {
 	whole := len(ids) - len(ids)%idsAtOnce
 	for _, part := range [][]gateway.KeyID{ids[:whole], ids[whole:]} {
 		if len(part) == 0 {
 			continue
 		}
 		n := min(len(part), idsAtOnce)
-		run(strings.ReplaceAll(text, "{ids}", valueLists(1, n)), func(yield func([]any) bool) {
+		places, array := d.ids(n)
+		run(strings.ReplaceAll(text, "{ids}", places), func(yield func([]any) bool) {
 			for chunk := range slices.Chunk(part, n) {
 				list := make([]any, n)
 				for i, id := range chunk {
 					list[i] = string(id)
+				}
+				if array {
+					list = []any{list}
 				}
 				if !yield(list) {
 					return

@@ -97,7 +97,7 @@ func (s *Store) tallyQuery(ctx context.Context, p gateway.ProviderName, q *gatew
 	slices.Sort(names)
 	names = slices.Compact(names)
 	return s.read(ctx, "read statistics from the store", func(inside context.Context, tx *sql.Tx) error {
-		r := tallyReader{ctx: inside, until: ctx, tx: tx, t: t, q: q, names: names, now: s.now(), journalled: sumsOf(entryTally)}
+		r := tallyReader{s: s, ctx: inside, until: ctx, tx: tx, t: t, q: q, names: names, now: s.now(), journalled: sumsOf(entryTally)}
 		if q.Of == gateway.OfKey && q.Per == gateway.Ever {
 			if err := r.readJournal(); err != nil {
 				return err
@@ -175,7 +175,8 @@ func tallyWhere(q *gateway.TallyQuery, names []string, now time.Time) fragment {
 // tallyPage is the statement for the names of a page.
 func tallyPage(q *gateway.TallyQuery, order tallyOrder, now time.Time) fragment {
 	f := tallyWhere(q, nil, now)
-	by := "name"
+	const byName = "name collate binary"
+	by := byName
 	if order.column >= 0 {
 		by = tallyColumns[order.column]
 	}
@@ -189,7 +190,7 @@ func tallyPage(q *gateway.TallyQuery, order tallyOrder, now time.Time) fragment 
 		by += " desc"
 	}
 	if order.column >= 0 {
-		by += ", name"
+		by += ", " + byName
 	}
 	return fragment{"select name" + f.text + " order by " + by + " limit ? offset ?", append(f.args, q.Limit, max(q.Offset, 0))}
 }

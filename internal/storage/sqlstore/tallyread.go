@@ -11,6 +11,7 @@ import (
 
 // tallyReader reads what a query asks for, within one transaction.
 type tallyReader struct {
+	s          *Store
 	ctx        context.Context // does not end, see write
 	until      context.Context // the caller's
 	tx         *sql.Tx
@@ -174,7 +175,7 @@ func (r *tallyReader) fresh() (fresh []gateway.NamedTally, err error) {
 			ids = append(ids, raw.id())
 		}
 	}
-	b := batch{ctx: r.ctx, until: r.until, tx: r.tx, t: r.t, now: r.now}
+	b := r.s.batch(r.ctx, r.until, r.tx, r.t)
 	b.returning(freshKeys, ids, func(id gateway.KeyID) {
 		fresh = append(fresh, gateway.NamedTally{Name: string(id), Tally: *r.take(id)})
 	})

@@ -54,7 +54,7 @@ func (s *Store) ModelTotals(ctx context.Context, p gateway.ProviderName) (totals
 	}
 	err = s.read(ctx, "read the models' totals from the store", func(ctx context.Context, tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx, t.sql("select last_used, coalesce(model, ''), coalesce(total_requests, 0), coalesce(success_count, 0), coalesce(failure_count, 0), "+
-			usageColumns+" from {p}model_stats where provider = ? order by coalesce(total_requests, 0) desc, model"), string(p))
+			usageColumns+" from {p}model_stats where provider = ? order by coalesce(total_requests, 0) desc, model collate binary"), string(p))
 		if err != nil {
 			return err
 		}
@@ -82,7 +82,7 @@ func (s *Store) ModelHours(ctx context.Context, p gateway.ProviderName, since ti
 	}
 	err = s.read(ctx, "read the models' hours from the store", func(ctx context.Context, tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx, t.sql("select hour, coalesce(model, ''), coalesce(requests, 0), coalesce(success, 0), coalesce(failure, 0), "+
-			usageColumns+" from {p}model_hourly where provider = ? and hour >= ? order by hour, model"), string(p), at(since))
+			usageColumns+" from {p}model_hourly where provider = ? and hour >= ? order by hour, model collate binary"), string(p), at(since))
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,123 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/testkit/servers"
+)
+
+func TestConformanceOfPostgreSQL(t *testing.T) {
+	t.Parallel()
+	runConformance(t, func(t *testing.T) openStore {
+		return onPostgres(t, servers.SharedPostgres(t).URL(madeTables(t)))
+	})
+}
+
+func TestConformanceThroughPooler(t *testing.T) {
+	t.Parallel()
+	runConformance(t, func(t *testing.T) openStore {
+		return onPostgres(t, servers.SharedPgbouncer(t).URL(madeTables(t)))
+	})
+}
+
+// onPostgres opens stores on one database.
+func onPostgres(t *testing.T, url string) openStore {
+	return func(o Options) *Store {
+		t.Helper()
+		o.URL = gateway.Secret(url)
+		return mustOpen(t, o)
+	}
+}
+
+// databases are copies of one that has the tables, which takes far less time
+// than to make the tables again.
+var databases struct {
+	template sync.Once
+	made     atomic.Int64
+}
+
+const templateDatabase = "with_tables"
+
+// madeTables makes a database with empty tables and returns its name. It goes
+// with the server.
+func madeTables(t testing.TB) string {
+	t.Helper()
+	p := servers.SharedPostgres(t)
+	databases.template.Do(func() {
+		onServer(t, p, "create database "+templateDatabase+" template template0 encoding 'UTF8' locale_provider icu icu_locale 'en-US' locale 'C.UTF-8'")
+		mustClose(t, mustOpen(t, Options{URL: gateway.Secret(p.URL(templateDatabase))}))
+	})
+	name := fmt.Sprintf("copy_%d", databases.made.Add(1))
+	onServer(t, p, "create database "+name+" template "+templateDatabase)
+	return name
+}
+
+func emptyDatabase(t testing.TB) gateway.Secret {
+	t.Helper()
+	return gateway.Secret(servers.SharedPostgres(t).Database(t))
+}
+
+// onServer runs statements as the superuser, beside any store.
+func onServer(t testing.TB, p *servers.Postgres, texts ...string) {
+	t.Helper()
+	inDatabase(t, p.URL("postgres"), texts...)
+}
+
+func inDatabase(t testing.TB, address string, texts ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	for _, text := range texts {
+		if _, err := conn.PgConn().Exec(ctx, text).ReadAll(); err != nil {
+			t.Fatalf("%.80s: %v", text, err)
+		}
+	}
+}
+
+// withParameter adds a parameter to an address.
+func withParameter(address gateway.Secret, name, value string) gateway.Secret {
+	return address + gateway.Secret("&"+name+"="+url.QueryEscape(value))
+}
+
+func TestFirstStartsAtOnce(t *testing.T) {
+	t.Parallel()
+	address := emptyDatabase(t)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			s, err := Open(t.Context(), Options{URL: address, EncryptionKey: masterKey(1)})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if _, _, err = s.AddKeys(t.Context(), gateway.Ollama, yield(someKeys(0, 10), nil), nil); err != nil {
+				t.Error(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	s := mustOpen(t, Options{URL: address, EncryptionKey: masterKey(1)})
+	if n := len(all(t, s, gateway.Ollama)); n != 10 {
+		t.Errorf("%d keys, want 10", n)
+	}
+	if s.Engine() != EnginePostgreSQL || !s.Shared() || !s.Opened() {
+		t.Errorf("the store says it is %s, shared %t, opened %t", s.Engine(), s.Shared(), s.Opened())
+	}
+}
