@@ -100,9 +100,6 @@ func (r *Roster) EnableKeys(ctx context.Context, p gateway.ProviderName, ids []g
 	err := r.writer.alone(ctx, func() error {
 		found = r.known(p, ids)
 		note := gateway.Delta{Provider: p, Events: happened(found, gateway.KeyEvent{At: r.now(), What: gateway.EventEnabled, Detail: "by an operator"})}
-		for _, id := range found {
-			note.States = append(note.States, gateway.StateChange{Key: id})
-		}
 		if err := r.store.Apply(ctx, []gateway.Delta{note}); err != nil {
 			return err
 		}
@@ -132,7 +129,7 @@ func (r *Roster) DisableKeys(ctx context.Context, p gateway.ProviderName, ids []
 			At: r.now(), What: gateway.EventDisabled, Detail: "by an operator", Until: s.DisabledUntil,
 		})}
 		for _, id := range found {
-			change.States = append(change.States, gateway.StateChange{Key: id, State: s})
+			change.States = append(change.States, gateway.StateChange{Key: id, State: s, Forced: true})
 		}
 		if err := r.store.Apply(ctx, []gateway.Delta{change}); err != nil {
 			return err

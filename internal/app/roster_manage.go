@@ -62,14 +62,15 @@ func (r *Roster) ClearRest(ctx context.Context, p gateway.ProviderName, ids []ga
 				continue
 			}
 			rested = append(rested, id)
-			change.States = append(change.States, gateway.StateChange{Key: id, State: s})
+			change.States = append(change.States, gateway.StateChange{Key: id, State: s, Forced: true})
 		}
 		change.Events = happened(rested, gateway.KeyEvent{At: now, What: gateway.EventCleared, Detail: "by an operator"})
 		err := r.store.Apply(ctx, []gateway.Delta{change})
 		if err != nil {
 			r.pools[p].Restore(gateway.Delta{Provider: p, States: change.States})
+			return err
 		}
-		return err
+		return r.writer.takeOver(ctx, p, rested)
 	})
 	if err != nil {
 		return nil, err

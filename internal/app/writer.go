@@ -59,13 +59,35 @@ func (w *writer) flushLocked(ctx context.Context) error {
 	if len(all) == 0 {
 		return nil
 	}
-	if err := w.store.Apply(ctx, all); err != nil {
+	applied, err := w.store.ApplyBatch(ctx, gateway.Batch{Deltas: all})
+	if err != nil {
 		w.ledger.Restore(counted)
 		w.trail.Restore(trail)
 		for _, d := range learnt {
 			w.pools[d.Provider].Restore(d)
 		}
 		return err
+	}
+	for _, d := range learnt {
+		w.pools[d.Provider].Written(d.States)
+	}
+	for name, ids := range applied.Stale {
+		if err := w.takeOver(ctx, name, ids); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeOver makes the states of keys in memory those that are stored.
+func (w *writer) takeOver(ctx context.Context, name gateway.ProviderName, ids []gateway.KeyID) error {
+	marks, err := w.store.KeyMarks(ctx, name, ids)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	for _, m := range marks {
+		w.pools[name].Reload(m, now)
 	}
 	return nil
 }

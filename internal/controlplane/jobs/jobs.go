@@ -36,8 +36,9 @@ type Store interface {
 	Job(ctx context.Context, id string) (gateway.Job, bool, error)
 	// Jobs lists jobs of a kind, "" all, the newest first, and how many there are.
 	Jobs(ctx context.Context, kind gateway.JobKind, offset, limit int) ([]gateway.Job, int, error)
-	// InterruptJobs notes that running jobs do so no longer, and counts them.
-	InterruptJobs(ctx context.Context) (int, error)
+	// InterruptJobs notes that jobs which run, as they say, but were not written
+	// down for some time (0: all) do so no longer, and counts them.
+	InterruptJobs(ctx context.Context, idle time.Duration) (int, error)
 	// PruneJobs forgets all but the newest.
 	PruneJobs(ctx context.Context, keep int) error
 }
@@ -62,7 +63,7 @@ func New(store Store, log *slog.Logger, now func() time.Time) *Registry {
 // Recover notes that jobs which ran when the program ended were interrupted. It
 // is called before the first job starts.
 func (r *Registry) Recover(ctx context.Context) error {
-	n, err := r.store.InterruptJobs(ctx)
+	n, err := r.store.InterruptJobs(ctx, 0)
 	if err != nil {
 		return fmt.Errorf("note which jobs were interrupted: %w", err)
 	}

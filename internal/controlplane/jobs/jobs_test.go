@@ -53,7 +53,7 @@ func (m *memory) Jobs(_ context.Context, kind gateway.JobKind, offset, limit int
 	return list[min(offset, total):min(offset+limit, total)], total, m.fault
 }
 
-func (m *memory) InterruptJobs(context.Context) (n int, err error) {
+func (m *memory) InterruptJobs(context.Context, time.Duration) (n int, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for id, j := range m.jobs {

@@ -66,7 +66,8 @@ func (p *Pool) Restore(d gateway.Delta) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range d.States {
-		if slot, ok := p.byID[idNumber(s.Key)]; ok && p.stored[slot].end(s.Version, false) {
+		if slot, ok := p.byID[idNumber(s.Key)]; ok {
+			p.stored[slot].end(s.Version, false)
 			p.markState(slot)
 		}
 	}

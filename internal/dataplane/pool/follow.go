@@ -30,11 +30,11 @@ func (s *stored) send() int64 {
 }
 
 // end notes what became of a change that was given away: it was written, or
-// taken back. It reports false for one from before somebody else decided about
-// the key, which is of no interest any more.
-func (s *stored) end(version int64, written bool) bool {
+// taken back. One from before somebody else decided about the key is of no
+// interest any more.
+func (s *stored) end(version int64, written bool) {
 	if s.sent == 0 || s.version != version {
-		return false
+		return
 	}
 	s.sent--
 	if written {
@@ -43,7 +43,6 @@ func (s *stored) end(version int64, written bool) bool {
 	if s.sent == 0 {
 		s.version, s.wrote = s.version+int64(s.wrote), 0
 	}
-	return true
 }
 
 // Written notes that changes which Drain has returned are stored: of their keys
