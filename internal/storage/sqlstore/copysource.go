@@ -1,0 +1,117 @@
+package sqlstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"ollama-api-pool/internal/gateway"
+)
+
+// copiedMark begins the names in pool_meta under which a target notes what was
+// copied into it.
+const copiedMark = "copied:"
+
+// ErrNothingThere says that a database holds none of the tables that Copy reads.
+var ErrNothingThere = errors.New("it holds none of the pool's tables")
+
+// checkCopied refuses a source that this program cannot read whole: one without
+// our tables, one of a later version, one that is encrypted with another key.
+func (s *Store) checkCopied(ctx context.Context, q querier) error {
+	const did = "read the store that is to be copied"
+	steps, err := migrations()
+	if err != nil {
+		return err
+	}
+	known, any := steps[len(steps)-1].version, false
+	for _, p := range gateway.Providers() {
+		has, err := s.dialect.hasColumn(ctx, q, tables{p}.sql("{p}keys"), "api_key")
+		if err != nil {
+			return err
+		}
+		any = any || has
+	}
+	if !any {
+		return fmt.Errorf("%s: %w", did, ErrNothingThere)
+	}
+	has, err := s.dialect.hasColumn(ctx, q, versionTable, "version_id")
+	if err != nil {
+		return err
+	}
+	if has {
+		var step int64
+		if err := q.QueryRowContext(ctx, "select coalesce(max(version_id), 0) from "+versionTable).Scan(&step); err != nil {
+			return err
+		}
+		if step > known {
+			return gateway.Errorf(gateway.KindInvalid, "%s: a newer version of this program has changed its tables (step %d, known here are %d): use that version", did, step, known)
+		}
+	}
+	mark, _, err := s.sealState(ctx, q)
+	if err != nil || mark == "" || mark == s.seal.markOf() {
+		return err
+	}
+	return ErrSourceSealed
+}
+
+// ErrSourceSealed says that a source is encrypted and that the key for it is
+// missing or another.
+var ErrSourceSealed = errors.New("it is encrypted, and the encryption key that was given for it is missing or not the one")
+
+// sourceNames are the names by which a target remembers a source: the one that
+// the database has in itself, if any, and its address.
+func (s *Store) sourceNames(ctx context.Context, q querier, given string) ([]string, error) {
+	if given != "" {
+		return []string{given}, nil
+	}
+	address := s.Fingerprint()
+	if address == "" {
+		address = s.Place()
+	}
+	sum := sha256.Sum256([]byte(s.Engine() + "\x00" + address))
+	names := []string{hex.EncodeToString(sum[:16])}
+	id, err := s.idOf(ctx, q)
+	if id != "" {
+		names = append(names, id)
+	}
+	return names, err
+}
+
+// idOf is what StoreID gives, "" where the database has no name yet.
+func (s *Store) idOf(ctx context.Context, q querier) (string, error) {
+	has, err := s.dialect.hasColumn(ctx, q, "pool_meta", "name")
+	if err != nil || !has {
+		return "", err
+	}
+	return meta(ctx, q, metaID)
+}
+
+// OpenSource opens a database that is only to be read, as by Copy and Contents:
+// nothing in it is changed, not even its tables are brought up to date, and the
+// encryption key matters where something is read that is encrypted.
+func OpenSource(ctx context.Context, o Options) (*Store, error) {
+	const did = "open the store that is to be copied"
+	s, err := New(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.dialect.mustBeThere(did); err != nil {
+		return nil, err
+	}
+	for _, m := range []mode{forLooking, forReading} { // the second also where a killed process has left its journal
+		s.reader = s.dialect.open(m)
+		s.opened.Store(true)
+		_, err = s.Contents(ctx)
+		if err == nil {
+			return s, nil
+		}
+		s.opened.Store(false)
+		_ = s.reader.Close()
+		if m == forLooking && !s.dialect.readOnlyFails(err) {
+			break
+		}
+	}
+	return nil, s.dialect.fault(did, err)
+}
