@@ -32,6 +32,7 @@ type AnswersOptions struct {
 type Answers struct {
 	opts    AnswersOptions
 	largest int64 // body that is kept
+	tier    Tier  // behind the store; nil: none
 	store   *otter.Cache[digest, *saved]
 
 	hits, misses, bypassed atomic.Int64
@@ -150,6 +151,9 @@ func (a *Answers) answer(q *asking) error {
 		case s != nil:
 			return q.replay(s)
 		case mine:
+			if s := a.fetch(q.r.Context(), q.key, f); s != nil {
+				return q.replay(s)
+			}
 			return q.ask(miss, f, true)
 		}
 		if !a.await(q, f) {
@@ -271,6 +275,7 @@ func (a *Answers) put(key digest, s *saved, clearing int) {
 	defer a.mu.Unlock()
 	if clearing == a.clearing {
 		a.store.Set(key, s)
+		a.hand(key, s)
 	}
 }
 
@@ -292,8 +297,18 @@ func (a *Answers) Tick() { a.store.CleanUp() }
 
 // Clear forgets the answers that a pattern means and returns how many those
 // were: those in whose provider/path/model it occurs, or, with a * in it, where
-// that or one of the three fits; nothing means all.
+// that or one of the three fits; nothing means all. What other instances use too
+// is forgotten there as well, which may take some seconds; their own memory is
+// theirs to clear. Of both the larger number is returned.
 func (a *Answers) Clear(pattern string) int {
+	n := a.clear(pattern)
+	if a.tier != nil {
+		n = max(n, a.tier.Drop(answersTier, packedHead, chosenBy(pattern)))
+	}
+	return n
+}
+
+func (a *Answers) clear(pattern string) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.clearing++

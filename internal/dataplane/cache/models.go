@@ -19,13 +19,15 @@ import (
 // list that is not at hand, one of them asks upstream and all get the answer.
 // It may be used concurrently.
 type Models struct {
-	ttl time.Duration
-	now func() time.Time
+	ttl  time.Duration
+	now  func() time.Time
+	tier Tier // behind entries; nil: none
 
 	hits, misses, bypassed atomic.Int64
 
-	mu      sync.Mutex // guards entries and what they hold; never held while asking upstream
-	entries map[listKey]*list
+	mu       sync.Mutex // guards what follows, and what the entries hold; never held while asking upstream
+	entries  map[listKey]*list
+	clearing int // how often Clear was called
 }
 
 // listKey names a list: there is a handful of them.
@@ -55,6 +57,7 @@ type page struct {
 type flight struct {
 	done      chan struct{} // closed at its end; then the rest is set
 	page      *page
+	how       string // what X-Cache says
 	err       error
 	abandoned bool // whoever asked has gone; somebody else must ask
 }
@@ -160,12 +163,12 @@ func (m *Models) page(w http.ResponseWriter, r *http.Request, x *gateway.Exchang
 			return p, hit, nil
 		case mine:
 			m.fly(key, f, w, r, next)
-			return f.page, miss, f.err
+			return f.page, f.how, f.err
 		}
 		select {
 		case <-f.done:
 			if !f.abandoned {
-				return f.page, miss, f.err
+				return f.page, f.how, f.err
 			}
 		case <-r.Context().Done():
 			x.Record.End = gateway.EndClientClosed
@@ -193,28 +196,44 @@ func (m *Models) look(key listKey) (p *page, f *flight, mine bool) {
 		return e.page, nil, false
 	}
 	if e.flight == nil {
-		e.flight = &flight{done: make(chan struct{}), abandoned: true}
+		e.flight = &flight{done: make(chan struct{}), how: miss, abandoned: true}
 		mine = true
 	}
 	return nil, e.flight, mine
 }
 
-// fly asks upstream on behalf of all who wait.
+// fly asks upstream on behalf of all who wait, unless another instance did.
 func (m *Models) fly(key listKey, f *flight, w http.ResponseWriter, r *http.Request, next httpkit.Handler) {
-	keep := false
+	var until time.Time // zero: it is not kept
+	clearing := m.clears()
 	defer func() { // also when a step below panics: the others must not wait for ever
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		e := m.entries[key]
 		e.flight = nil
-		if keep {
-			e.page, e.expires = f.page, m.now().Add(m.ttl)
+		if !until.IsZero() && clearing == m.clearing {
+			e.page, e.expires = f.page, until
+			if f.how == miss {
+				m.hand(key, f.page)
+			}
 		}
 		close(f.done)
 	}()
+	if p, good := m.fetch(r.Context(), key); p != nil {
+		f.page, f.how, f.abandoned, until = p, hit, false, good
+		return
+	}
 	f.page, f.err = ask(w, r, next, "")
 	f.abandoned = f.err != nil && (isGone(f.err) || r.Context().Err() != nil)
-	keep = f.err == nil && f.page.worthKeeping(key)
+	if f.err == nil && f.page.worthKeeping(key) {
+		until = m.now().Add(m.ttl)
+	}
+}
+
+func (m *Models) clears() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.clearing
 }
 
 func isGone(err error) bool { return errors.Is(err, context.Canceled) }
@@ -281,10 +300,21 @@ func (r *recorder) Write(p []byte) (int, error) {
 
 // Clear forgets the lists that a pattern means and returns how many those were.
 // Of a list it compares the provider and the path at which the upstream has it;
-// nothing means all of them.
+// nothing means all of them. What other instances use too is forgotten there as
+// well, which may take some seconds; their own memory is theirs to clear. Of both
+// the larger number is returned.
 func (m *Models) Clear(pattern string) int {
+	n := m.clear(pattern)
+	if m.tier != nil {
+		n = max(n, m.tier.Drop(modelsTier, packedHead, chosenBy(pattern)))
+	}
+	return n
+}
+
+func (m *Models) clear(pattern string) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.clearing++
 	n := 0
 	for key, e := range m.entries {
 		if e.page != nil && chosen(pattern, key.provider, key.path, "") {

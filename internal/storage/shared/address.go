@@ -1,7 +1,9 @@
 package shared
 
 import (
+	"cmp"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -58,6 +60,14 @@ var (
 		"disableIdentity", "identitySuffix", "unstable_resp3",
 	}
 )
+
+// numbers are the parameters that go-redis allocates by.
+var numbers = []string{
+	"pool_size", "max_idle_conns", "max_active_conns", "max_concurrent_dials",
+	"pipeline_pool_size", "pipeline_read_buffer_size", "pipeline_write_buffer_size",
+}
+
+const maxNumber = 1 << 20
 
 var (
 	errForm     = errors.New("REDIS_URL is not of the form redis://user:password@host:port/db or rediss://…; special characters of the password must be percent-encoded")
@@ -187,6 +197,16 @@ func (a *address) sift(query url.Values) error {
 		}
 	}
 	slices.Sort(a.ignored)
+	for _, name := range numbers {
+		if text := query.Get(name); text != "" {
+			if n, err := strconv.Atoi(text); err != nil || n < -1 || n > maxNumber {
+				return fmt.Errorf("REDIS_URL: the parameter %s must be a number from 0 to %d", name, maxNumber)
+			}
+		}
+	}
+	if p := query.Get("protocol"); p != "" && p != "2" && p != "3" {
+		return errors.New("REDIS_URL: the parameter protocol must be 2 or 3")
+	}
 	if len(unknown) > 0 {
 		slices.Sort(unknown)
 		return fmt.Errorf("REDIS_URL: unknown parameter %s for the mode %s", strings.Join(unknown, ", "), a.mode)
@@ -285,6 +305,9 @@ func (a *address) options(text string, insecure bool) (err error) {
 	return nil
 }
 
+// connections is how many there are to a server at most, unless the address says.
+const connections = 64
+
 // connect makes the client. It connects when it is first used. Its own tries and
 // waits are shorter than the deadlines of the calls, or end with them.
 func (a *address) connect(o Options) redis.UniversalClient {
@@ -292,40 +315,35 @@ func (a *address) connect(o Options) redis.UniversalClient {
 	switch a.mode {
 	case ModeSentinel:
 		c := a.sentinel
-		c.MaxRetries, c.DialerRetries, c.ContextTimeoutEnabled = -1, 1, true
+		c.MaxRetries, c.DialerRetries, c.ContextTimeoutEnabled, c.DisableIdentity = -1, 1, true, true
 		c.DialTimeout, c.ReadTimeout, c.WriteTimeout, c.PoolTimeout = patience, patience, patience, patience
-		c.DisableIdentity, c.Protocol = true, protocol(c.Protocol)
-		if c.TLSConfig != nil {
-			c.TLSConfig.RootCAs = o.RootCAs
-		}
+		c.Protocol, c.PoolSize = cmp.Or(c.Protocol, 2), cmp.Or(max(c.PoolSize, 0), connections)
+		trust(c.TLSConfig, o.RootCAs)
 		return redis.NewFailoverClient(c)
 	case ModeCluster:
 		c := a.cluster
-		c.MaxRetries, c.DialerRetries, c.ContextTimeoutEnabled = -1, 1, true
+		c.MaxRetries, c.DialerRetries, c.ContextTimeoutEnabled, c.DisableIdentity = -1, 1, true, true
 		c.DialTimeout, c.ReadTimeout, c.WriteTimeout, c.PoolTimeout = patience, patience, patience, patience
-		c.DisableIdentity, c.MaintNotificationsConfig, c.Protocol = true, quietly, protocol(c.Protocol)
-		if c.TLSConfig != nil {
-			c.TLSConfig.RootCAs = o.RootCAs
-		}
+		c.Protocol, c.PoolSize = cmp.Or(c.Protocol, 2), cmp.Or(max(c.PoolSize, 0), connections)
+		c.MaintNotificationsConfig = quietly
+		trust(c.TLSConfig, o.RootCAs)
 		return redis.NewClusterClient(c)
 	default:
 		c := a.single
-		c.MaxRetries, c.DialerRetries, c.ContextTimeoutEnabled = -1, 1, true
+		c.MaxRetries, c.DialerRetries, c.ContextTimeoutEnabled, c.DisableIdentity = -1, 1, true, true
 		c.DialTimeout, c.ReadTimeout, c.WriteTimeout, c.PoolTimeout = patience, patience, patience, patience
-		c.DisableIdentity, c.MaintNotificationsConfig, c.Protocol = true, quietly, protocol(c.Protocol)
-		if c.TLSConfig != nil {
-			c.TLSConfig.RootCAs = o.RootCAs
-		}
+		c.Protocol, c.PoolSize = cmp.Or(c.Protocol, 2), cmp.Or(max(c.PoolSize, 0), connections)
+		c.MaintNotificationsConfig = quietly
+		trust(c.TLSConfig, o.RootCAs)
 		return redis.NewClient(c)
 	}
 }
 
-// protocol is RESP2 where nothing else is asked for: nothing here needs more.
-func protocol(asked int) int {
-	if asked == 0 {
-		return 2
+// trust sets whose certificates are believed.
+func trust(c *tls.Config, roots *x509.CertPool) {
+	if c != nil {
+		c.RootCAs = roots
 	}
-	return asked
 }
 
 // scrubbed is an error whose text shows no password.

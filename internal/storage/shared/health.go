@@ -196,7 +196,11 @@ func (r *Redis) lookOnce(ctx context.Context) {
 func (r *Redis) answers(ctx context.Context, down bool) error {
 	slow, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := r.everywhere(slow, func(ctx context.Context, c *redis.Client) error { return c.Ping(ctx).Err() }); err != nil {
+	pings := 1
+	if down {
+		pings = warm // so that not every request of the first ones has to connect
+	}
+	if err := r.everywhere(slow, func(ctx context.Context, c *redis.Client) error { return ping(ctx, c, pings) }); err != nil {
 		return err
 	}
 	if !down {
@@ -208,7 +212,26 @@ func (r *Redis) answers(ctx context.Context, down bool) error {
 	}
 	fast, cancel := context.WithTimeout(ctx, r.opts.Deadline)
 	defer cancel()
-	return lookScript.Run(fast, r.client, []string{r.key("look", r.opts.Instance, "")}, time.Minute.Milliseconds()).Err()
+	return lookScript.Run(fast, r.client, []string{r.key("look", r.run, "")}, time.Minute.Milliseconds()).Err()
+}
+
+// warm is how many connections are made before anybody may ask.
+const warm = 4
+
+// ping asks a server for a sign of life, on so many connections at the same time.
+func ping(ctx context.Context, c *redis.Client, times int) error {
+	errs := make([]error, times)
+	var all sync.WaitGroup
+	for i := range times {
+		all.Go(func() { errs[i] = c.Ping(ctx).Err() })
+	}
+	all.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // everywhere does something on every server that keys are on.

@@ -106,7 +106,7 @@ func (r *Redis) flushHints(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := r.client.Publish(ctx, r.channel(), r.opts.Instance).Err(); err != nil {
+	if err := r.client.Publish(ctx, r.channel(), r.run).Err(); err != nil {
 		h.mu.Lock()
 		h.owed = true
 		h.mu.Unlock()
@@ -172,7 +172,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 // fromOthers reports whether a message is a hint of another instance.
 func (r *Redis) fromOthers(message any) bool {
 	m, ok := message.(*redis.Message)
-	if !ok || m.Payload == r.opts.Instance {
+	if !ok || m.Payload == r.run {
 		return false
 	}
 	r.hints.heard.Add(1)

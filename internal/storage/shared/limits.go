@@ -101,7 +101,7 @@ func (r *Redis) tokenKeys(c *gateway.TokenCount) []string {
 // countArgs are a count as the scripts read it.
 func (r *Redis) countArgs(c *gateway.TokenCount) []any {
 	return []any{
-		r.opts.Instance + "." + strconv.FormatInt(c.Life, 36), c.Number,
+		r.run + "." + strconv.FormatInt(c.Life, 36), c.Number,
 		c.Requests, c.Tokens, c.RequestsBefore, c.TokensBefore, c.Running,
 	}
 }

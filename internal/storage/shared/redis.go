@@ -25,7 +25,6 @@ import (
 type Options struct {
 	Log      *slog.Logger     // nil: nothing is logged
 	Now      func() time.Time // nil: time.Now
-	Instance string           // names this run of the program among the others; "": made at random
 	Deadline time.Duration    // of one call for a request, in all; 0: 50 ms
 	Pause    time.Duration    // between looks whether it is there; 0: a second
 	RootCAs  *x509.CertPool   // whom to trust over TLS; nil: whom the system trusts
@@ -47,6 +46,7 @@ type Redis struct {
 	address address
 	client  redis.UniversalClient
 	gate    gate
+	run     string // names this run of the program, whatever the instance is called
 	prefix  atomic.Pointer[string]
 	kick    chan struct{} // looks at once instead of after the pause
 
@@ -83,11 +83,8 @@ func New(url gateway.Secret, o Options) (*Redis, error) {
 	if o.Pause <= 0 {
 		o.Pause = defaultPause
 	}
-	if o.Instance == "" {
-		o.Instance = rand.Text()
-	}
 	quiet()
-	r := &Redis{opts: o, address: a, kick: make(chan struct{}, 1)}
+	r := &Redis{opts: o, address: a, run: rand.Text()[:12], kick: make(chan struct{}, 1)}
 	r.client = a.connect(o)
 	r.gate.init(o.Now())
 	r.hints.init()
