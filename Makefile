@@ -116,6 +116,12 @@ bench-manage: build ## measure managing 100,000 keys; ARGS="-keys 10000" narrows
 	@mkdir -p .cache/bench
 	@cd bench && $(GO) run ./cmd/manage -program ../bin/ollama-api-pool -md ../.cache/bench/manage.md $(ARGS)
 
+.PHONY: bench-stores
+bench-stores: build test-deps ## measure SQLite beside PostgreSQL and Redis; ARGS="-keys 10000 -rounds 1" narrows it
+	@mkdir -p .cache/bench/bin
+	@$(GO) -C bench build -o ../.cache/bench/bin/ ./cmd/run ./cmd/mockupstream ./cmd/stores
+	@.cache/bench/bin/stores -program bin/ollama-api-pool -bin .cache/bench/bin -md .cache/bench/stores.md $(ARGS)
+
 .PHONY: bench-go
 bench-go: ## run the Go benchmarks; PKG, BENCH and BENCHTIME narrow them
 	$(GO) test -run='^$$' -bench='$(BENCH)' -benchtime=$(BENCHTIME) -benchmem $(PKG)

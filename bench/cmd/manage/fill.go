@@ -24,7 +24,7 @@ const (
 // fill stops the program, writes the statistics of a busy pool into its store
 // and starts it again.
 func (m *measurement) fill(ctx context.Context) error {
-	if err := m.pool.stop(); err != nil {
+	if err := m.pool.Stop(); err != nil {
 		return err
 	}
 	store, err := sqlstore.Open(ctx, sqlstore.Options{Path: filepath.Join(m.data(), "pool.db")})

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"time"
+
+	"ollama-api-pool/bench/internal/program"
 )
 
 // options are what may be set on the command line.
@@ -69,7 +71,7 @@ func measure(ctx context.Context, o *options) (err error) {
 	} {
 		if err := step(ctx); err != nil {
 			if m.pool != nil {
-				m.pool.kill()
+				m.pool.Kill()
 			}
 			return err
 		}
@@ -84,18 +86,24 @@ func measure(ctx context.Context, o *options) (err error) {
 type measurement struct {
 	o      *options
 	up     *upstream
-	pool   *pool
+	pool   *program.Program
 	report *report
 }
 
 // start starts the program on the data directory and notes how long it takes.
 func (m *measurement) start(ctx context.Context, what string) (err error) {
 	began := time.Now()
-	if m.pool, err = start(ctx, m.o.program, m.data(), m.up.url); err != nil {
+	if m.pool, err = program.Start(ctx, m.o.program, m.settings()); err != nil {
 		return err
 	}
-	m.report.add(what, seconds(time.Since(began)), m.pool.memory(), "")
+	m.report.add(what, seconds(time.Since(began)), m.pool.Memory(), "")
 	return nil
 }
 
 func (m *measurement) data() string { return filepath.Join(m.o.dir, "data") }
+
+// settings lift the pace of checks, which an upstream in earnest would not be
+// glad of.
+func (m *measurement) settings() []string {
+	return program.Settings(m.data(), m.up.url, "CHECK_CONCURRENCY=32", "CHECK_PER_SECOND=100000")
+}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"ollama-api-pool/bench/internal/program"
 	"ollama-api-pool/internal/gateway"
 )
 
@@ -41,17 +42,17 @@ func (m *measurement) imports(ctx context.Context) error {
 		{"import", importText, imported{m.o.keys, m.o.keys, 0, 0}},
 		{"the same import again", importText, imported{m.o.keys, 0, m.o.keys, 0}},
 	} {
-		m.pool.calm()
-		before := m.pool.resident(residentNow)
+		m.pool.Calm()
+		before := m.pool.Resident(program.Now)
 		var got imported
-		took, err := m.pool.must(ctx, http.MethodPost, c.path, text, body, &got)
+		took, err := m.pool.Must(ctx, http.MethodPost, c.path, text, body, &got)
 		if err != nil {
 			return err
 		}
 		if got != c.want {
 			return fmt.Errorf("%s says %+v", c.what, got)
 		}
-		m.report.add(fmt.Sprintf("%s of %d lines, %.1f MB", c.what, m.o.keys, float64(len(body))/1e6), seconds(took), m.pool.grown(before), "")
+		m.report.add(fmt.Sprintf("%s of %d lines, %.1f MB", c.what, m.o.keys, float64(len(body))/1e6), seconds(took), m.pool.Grown(before), "")
 	}
 	return nil
 }
@@ -104,14 +105,14 @@ func (m *measurement) reads(ctx context.Context) error {
 		all := make([]time.Duration, m.o.calls)
 		for n := range all {
 			var err error
-			if all[n], err = m.pool.must(ctx, http.MethodGet, c[1], "", "", nil); err != nil {
+			if all[n], err = m.pool.Must(ctx, http.MethodGet, c[1], "", "", nil); err != nil {
 				return err
 			}
 		}
 		slices.Sort(all)
 		m.report.add(c[0], "", "", fmt.Sprintf("%s, at most %s", milliseconds(all[len(all)/2]), milliseconds(all[len(all)-1])))
 	}
-	m.report.add("after these calls", "", m.pool.memory(), "")
+	m.report.add("after these calls", "", m.pool.Memory(), "")
 	return nil
 }
 
@@ -124,13 +125,13 @@ func (m *measurement) files(ctx context.Context) error {
 		{"table of keys as a file", "/admin/analytics/keys?format=csv"},
 		{"list of all keys on one page", "/admin/api-keys?fetch=all"},
 	} {
-		m.pool.calm()
-		before := m.pool.resident(residentNow)
-		took, err := m.pool.must(ctx, http.MethodGet, c[1], "", "", nil)
+		m.pool.Calm()
+		before := m.pool.Resident(program.Now)
+		took, err := m.pool.Must(ctx, http.MethodGet, c[1], "", "", nil)
 		if err != nil {
 			return err
 		}
-		m.report.add(c[0], seconds(took), m.pool.grown(before), "")
+		m.report.add(c[0], seconds(took), m.pool.Grown(before), "")
 	}
 	return nil
 }
@@ -161,9 +162,9 @@ func (m *measurement) validated(ctx context.Context) error {
 
 // upstreamed times a call that asks the upstream about many keys.
 func (m *measurement) upstreamed(ctx context.Context, what, path, kind, body string, into any, right func() error) error {
-	m.pool.calm()
-	before, questions := m.pool.resident(residentNow), m.up.questions.Load()
-	took, err := m.pool.must(ctx, http.MethodPost, path, kind, body, into)
+	m.pool.Calm()
+	before, questions := m.pool.Resident(program.Now), m.up.questions.Load()
+	took, err := m.pool.Must(ctx, http.MethodPost, path, kind, body, into)
 	if err != nil {
 		return err
 	}
@@ -171,7 +172,7 @@ func (m *measurement) upstreamed(ctx context.Context, what, path, kind, body str
 		return err
 	}
 	n := m.up.questions.Load() - questions
-	m.report.add(what, seconds(took), m.pool.grown(before), fmt.Sprintf("%d questions, %.0f a second, %d tokens spent", n, float64(n)/took.Seconds(), m.up.generating.Load()))
+	m.report.add(what, seconds(took), m.pool.Grown(before), fmt.Sprintf("%d questions, %.0f a second, %d tokens spent", n, float64(n)/took.Seconds(), m.up.generating.Load()))
 	return nil
 }
 
@@ -190,7 +191,7 @@ func (m *measurement) backups(ctx context.Context) error {
 		return 0
 	}
 	m.report.add("backup while it serves", seconds(took), "", fmt.Sprintf("%.1f MB of a store of %.1f MB", size(file), size(filepath.Join(m.data(), "pool.db"))))
-	if err := m.pool.stop(); err != nil {
+	if err := m.pool.Stop(); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(m.data()); err != nil {
@@ -205,7 +206,7 @@ func (m *measurement) backups(ctx context.Context) error {
 
 func (m *measurement) command(ctx context.Context, args ...string) (time.Duration, error) {
 	cmd := exec.CommandContext(ctx, m.o.program, args...)
-	cmd.Env = settings(m.data(), m.up.url)
+	cmd.Env = m.settings()
 	began := time.Now()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("%s: %w: %s", args[0], err, out)
@@ -221,14 +222,14 @@ func (m *measurement) bulk(ctx context.Context) error {
 		{"enable them", http.MethodPost, "/admin/keys/enable"},
 		{"delete them", http.MethodDelete, "/admin/api-keys"},
 	} {
-		m.pool.calm()
-		before := m.pool.resident(residentNow)
+		m.pool.Calm()
+		before := m.pool.Resident(program.Now)
 		var got struct{ Total int }
-		took, err := m.pool.must(ctx, c.method, c.path, asked, all, &got)
+		took, err := m.pool.Must(ctx, c.method, c.path, asked, all, &got)
 		if err != nil {
 			return err
 		}
-		m.report.add(fmt.Sprintf("%s, %d", c.what, got.Total), seconds(took), m.pool.grown(before), "")
+		m.report.add(fmt.Sprintf("%s, %d", c.what, got.Total), seconds(took), m.pool.Grown(before), "")
 	}
-	return m.pool.stop()
+	return m.pool.Stop()
 }

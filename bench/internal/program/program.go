@@ -1,4 +1,6 @@
-package main
+// Package program starts the built program on loopback and talks to its admin
+// API. It ends only what it started.
+package program
 
 import (
 	"bytes"
@@ -12,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,32 +26,32 @@ const (
 	startLimit = 2 * time.Minute
 )
 
-// pool is the program as a process.
-type pool struct {
+// Program is the program as a process.
+type Program struct {
+	URL    string
 	cmd    *exec.Cmd
-	url    string
 	logs   bytes.Buffer // read once it has ended
 	exited chan struct{}
 }
 
-// settings are the program's environment. The pace of checks is lifted, which
-// an upstream in earnest would not be glad of.
-func settings(data, upstream string) []string {
-	return []string{
+// Settings are the program's environment, for its commands too.
+func Settings(data, upstream string, more ...string) []string {
+	return append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + data, "DATA_DIR=" + data, "ADMIN_TOKEN=" + adminToken, "LOG_LEVEL=warn",
-		"OLLAMA_BASE_URL=" + upstream, "OPENROUTER_BASE_URL=" + upstream, "CHECK_CONCURRENCY=32", "CHECK_PER_SECOND=100000",
-	}
+		"OLLAMA_BASE_URL=" + upstream, "OPENROUTER_BASE_URL=" + upstream,
+	}, more...)
 }
 
-// start starts the program and waits until it serves.
-func start(ctx context.Context, program, data, upstream string) (*pool, error) {
+// Start starts the program at a path with these settings and waits until it
+// serves.
+func Start(ctx context.Context, path string, settings []string) (*Program, error) {
 	addr, err := freeAddr(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p := &pool{url: "http://" + addr, exited: make(chan struct{})}
-	p.cmd = exec.Command(program, "serve")
-	p.cmd.Env = append(settings(data, upstream), "LISTEN_ADDR="+addr)
+	p := &Program{URL: "http://" + addr, exited: make(chan struct{})}
+	p.cmd = exec.Command(path, "serve")
+	p.cmd.Env = append(slices.Clone(settings), "LISTEN_ADDR="+addr)
 	p.cmd.Stdout, p.cmd.Stderr = io.Discard, &p.logs
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the program: %w", err)
@@ -62,17 +65,17 @@ func start(ctx context.Context, program, data, upstream string) (*pool, error) {
 	again := time.NewTicker(5 * time.Millisecond)
 	defer again.Stop()
 	for {
-		if a, err := p.ask(ctx, http.MethodGet, "/health/ready", "", nil); err == nil && a.status == http.StatusOK {
+		if a, err := p.Ask(ctx, http.MethodGet, "/health/ready", "", nil); err == nil && a.Status == http.StatusOK {
 			return p, nil
 		}
 		select {
 		case <-p.exited:
 			return nil, fmt.Errorf("the program ended at once: %s", p.logs.String())
 		case <-deadline.C:
-			p.kill()
+			p.Kill()
 			return nil, fmt.Errorf("the program does not serve within %v: %s", startLimit, p.logs.String())
 		case <-ctx.Done():
-			p.kill()
+			p.Kill()
 			return nil, ctx.Err()
 		case <-again.C:
 		}
@@ -89,15 +92,15 @@ func freeAddr(ctx context.Context) (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// stop ends the program in an orderly way.
-func (p *pool) stop() error {
+// Stop ends the program in an orderly way.
+func (p *Program) Stop() error {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return fmt.Errorf("stop the program: %w", err)
 	}
 	select {
 	case <-p.exited:
 	case <-time.After(startLimit):
-		p.kill()
+		p.Kill()
 		return errors.New("the program did not stop")
 	}
 	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
@@ -106,22 +109,23 @@ func (p *pool) stop() error {
 	return nil
 }
 
-func (p *pool) kill() {
+// Kill ends it as kill -9 does.
+func (p *Program) Kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.exited
 }
 
-// answer is an answer that was read to its end.
-type answer struct {
-	status int
-	body   []byte
+// Answer is an answer that was read to its end.
+type Answer struct {
+	Status int
+	Body   []byte
 }
 
-// ask makes a call to the admin API.
-func (p *pool) ask(ctx context.Context, method, path, kind string, body io.Reader) (answer, error) {
-	req, err := http.NewRequestWithContext(ctx, method, p.url+path, body)
+// Ask makes a call to the admin API.
+func (p *Program) Ask(ctx context.Context, method, path, kind string, body io.Reader) (Answer, error) {
+	req, err := http.NewRequestWithContext(ctx, method, p.URL+path, body)
 	if err != nil {
-		return answer{}, err
+		return Answer{}, err
 	}
 	req.Header.Set("Authorization", "Bearer "+adminToken)
 	if kind != "" {
@@ -129,23 +133,23 @@ func (p *pool) ask(ctx context.Context, method, path, kind string, body io.Reade
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return answer{}, err
+		return Answer{}, err
 	}
 	defer func() { _ = res.Body.Close() }()
 	text, err := io.ReadAll(res.Body)
-	return answer{res.StatusCode, text}, err
+	return Answer{res.StatusCode, text}, err
 }
 
-// must makes a call that has to succeed, and tells how long it took.
-func (p *pool) must(ctx context.Context, method, path, kind, body string, into any) (time.Duration, error) {
+// Must makes a call that has to succeed, and tells how long it took.
+func (p *Program) Must(ctx context.Context, method, path, kind, body string, into any) (time.Duration, error) {
 	began := time.Now()
-	a, err := p.ask(ctx, method, path, kind, strings.NewReader(body))
+	a, err := p.Ask(ctx, method, path, kind, strings.NewReader(body))
 	took := time.Since(began)
-	if err == nil && a.status != http.StatusOK {
-		err = fmt.Errorf("%d %.500s", a.status, a.body)
+	if err == nil && a.Status != http.StatusOK {
+		err = fmt.Errorf("%d %.500s", a.Status, a.Body)
 	}
 	if err == nil && into != nil {
-		err = json.Unmarshal(a.body, into)
+		err = json.Unmarshal(a.Body, into)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("%s %s: %w", method, path, err)
@@ -153,14 +157,15 @@ func (p *pool) must(ctx context.Context, method, path, kind, body string, into a
 	return took, nil
 }
 
+// What Resident can tell.
 var (
-	residentNow  = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`)
-	residentPeak = regexp.MustCompile(`(?m)^VmHWM:\s+(\d+) kB$`)
+	Now  = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`)
+	Peak = regexp.MustCompile(`(?m)^VmHWM:\s+(\d+) kB$`)
 )
 
-// resident is the program's memory, now or at its peak since calm, in MiB; 0
+// Resident is the program's memory, now or at its peak since calm, in MiB; 0
 // where the system does not tell.
-func (p *pool) resident(which *regexp.Regexp) int {
+func (p *Program) Resident(which *regexp.Regexp) int {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		return 0
@@ -173,14 +178,18 @@ func (p *pool) resident(which *regexp.Regexp) int {
 	return kilobytes >> 10
 }
 
-// calm begins a new measurement of the peak.
-func (p *pool) calm() {
+// Calm begins a new measurement of the peak.
+func (p *Program) Calm() {
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.cmd.Process.Pid), []byte("5"), 0)
 }
 
-func (p *pool) memory() string { return fmt.Sprintf("%d MiB", p.resident(residentNow)) }
+// Memory is Resident in words.
+func (p *Program) Memory() string { return fmt.Sprintf("%d MiB", p.Resident(Now)) }
 
-// grown is the memory before, after and at the peak of something.
-func (p *pool) grown(before int) string {
-	return fmt.Sprintf("%d → %d MiB, peak %d", before, p.resident(residentNow), p.resident(residentPeak))
+// Grown is the memory before, after and at the peak of something.
+func (p *Program) Grown(before int) string {
+	return fmt.Sprintf("%d → %d MiB, peak %d", before, p.Resident(Now), p.Resident(Peak))
 }
+
+// PID is the process.
+func (p *Program) PID() int { return p.cmd.Process.Pid }
