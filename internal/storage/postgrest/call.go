@@ -76,11 +76,16 @@ func (r *request) step(s *sent) step {
 
 // answer is what both functions give.
 type answer struct {
+	Form     int      `json:"form"`
 	Done     bool     `json:"done"`
 	Same     bool     `json:"same"`
 	Snapshot string   `json:"snapshot"`
 	Results  []result `json:"results"`
 }
+
+// form numbers what the functions take and give. A version of the program that
+// needs other functions has another.
+const form = 1
 
 // maxAnswer bounds an answer: a hundred times what a hundred thousand keys are.
 const maxAnswer = 1 << 30
@@ -110,7 +115,7 @@ func (c *Connector) call(ctx context.Context, name string, r *request) (a answer
 			r.Rows = nil
 		}
 	}
-	if a.Same && len(a.Results) != len(r.Run) {
+	if a.Form != form || a.Same && len(a.Results) != len(r.Run) {
 		return a, &Error{Status: status, Function: name, Err: errAnswer, Cause: "the function in the database gives other answers than this version reads", Cure: scriptCure}
 	}
 	return a, nil

@@ -55,7 +55,7 @@ func (c *conn) Prepare(text string) (driver.Stmt, error) {
 
 // PrepareContext implements driver.ConnPrepareContext. Nothing is sent.
 func (c *conn) PrepareContext(_ context.Context, text string) (driver.Stmt, error) {
-	s, err := parse(text)
+	s, err := parse(c.c.rewrite(text))
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func (c *conn) PrepareContext(_ context.Context, text string) (driver.Stmt, erro
 
 // ExecContext implements driver.ExecerContext.
 func (c *conn) ExecContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Result, error) {
-	s, err := parse(text)
+	s, err := parse(c.c.rewrite(text))
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func (c *conn) ExecContext(ctx context.Context, text string, args []driver.Named
 
 // QueryContext implements driver.QueryerContext.
 func (c *conn) QueryContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Rows, error) {
-	s, err := parse(text)
+	s, err := parse(c.c.rewrite(text))
 	if err != nil {
 		return nil, err
 	}

@@ -49,6 +49,8 @@ type Options struct {
 	// Timeout is how long a call of little text may take until it is answered;
 	// 0: defaultTimeout. Large ones get largeTimes as long.
 	Timeout time.Duration
+	// Rewrite, which may be nil, puts the text of a statement into PostgreSQL's words.
+	Rewrite func(text string) string
 	// Transport carries the calls; nil is one of our own.
 	Transport http.RoundTripper
 }
@@ -67,6 +69,7 @@ type Connector struct {
 	lock    int64
 	agent   string
 	timeout time.Duration
+	rewrite func(text string) string
 	client  http.Client
 
 	mu         sync.Mutex // guards what follows
@@ -90,7 +93,10 @@ func New(o Options) (*Connector, error) {
 	}
 	base := strings.TrimSuffix(strings.TrimRight(o.URL, "/"), restPath)
 	c := &Connector{
-		address: base + restPath + "/rpc/", key: o.Key, lock: o.Lock, agent: o.UserAgent, timeout: o.Timeout,
+		address: base + restPath + "/rpc/", key: o.Key, lock: o.Lock, agent: o.UserAgent, timeout: o.Timeout, rewrite: o.Rewrite,
+	}
+	if c.rewrite == nil {
+		c.rewrite = func(text string) string { return text }
 	}
 	if c.timeout == 0 {
 		c.timeout = defaultTimeout

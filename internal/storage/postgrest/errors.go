@@ -107,6 +107,8 @@ func meaning(status int, code string) (cause, cure string, away bool) {
 		return "PostgREST does not serve the schema of the function", "add the schema public to the exposed schemas (Supabase: Project Settings, Data API)", false
 	case "42501":
 		return "the role of the key may not call the function or use the tables", keyCure + ", and " + scriptCure, false
+	case "55P03":
+		return "somebody else has kept it locked for too long", laterCure, true
 	case "57014":
 		return "the database took too long and was stopped", "see docs/supabase.md about time limits", true
 	}

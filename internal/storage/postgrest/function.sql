@@ -14,6 +14,7 @@ language plpgsql volatile security invoker
 set search_path = {schema}, pg_temp
 set timezone = 'UTC'
 set statement_timeout = '60s'
+set lock_timeout = '10s'
 as $function$
 declare
     one jsonb;
@@ -59,7 +60,7 @@ begin
             raise;
         end if;
     end;
-    return json_build_object('done', done, 'same', same, 'results', array_to_json(told));
+    return json_build_object('form', 1, 'done', done, 'same', same, 'results', array_to_json(told));
 end
 $function$;
 
@@ -84,7 +85,7 @@ begin
         for one in select value from jsonb_array_elements(request->'earlier') loop
             execute request->'texts'->>(one->>'s')::int into found_rows, found_types using one->'a';
             if one->>'want' <> md5(found_rows::text) then
-                return json_build_object('same', false);
+                return json_build_object('form', 1, 'same', false);
             end if;
         end loop;
     end if;
@@ -92,7 +93,7 @@ begin
         execute request->'texts'->>(one->>'s')::int into found_rows, found_types using one->'a';
         told := told || json_build_object('n', json_array_length(found_rows), 'd', md5(found_rows::text), 't', found_types, 'r', found_rows);
     end loop;
-    return json_build_object('same', true, 'snapshot', now_seen, 'results', array_to_json(told));
+    return json_build_object('form', 1, 'same', true, 'snapshot', now_seen, 'results', array_to_json(told));
 end
 $function$;
 

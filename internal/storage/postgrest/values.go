@@ -27,7 +27,7 @@ func encode(v driver.Value) (text any, typeName string, err error) {
 	case bool:
 		return strconv.FormatBool(v), "bool", nil
 	case string:
-		return v, "", nil
+		return storable(v), "", nil
 	case []byte:
 		return `\x` + hex.EncodeToString(v), "bytea", nil
 	case time.Time:
@@ -39,6 +39,12 @@ func encode(v driver.Value) (text any, typeName string, err error) {
 	}
 	literal, typeName, err := encodeList(list)
 	return literal, typeName, err
+}
+
+// storable is a text without what PostgreSQL cannot hold.
+func storable(s string) string {
+	const instead = "\uFFFD"
+	return strings.ReplaceAll(strings.ToValidUTF8(s, instead), "\x00", instead)
 }
 
 // encodeList makes the literal of an array and names its type.

@@ -31,7 +31,7 @@ func (s *Store) adopt(ctx context.Context, t tables) error {
 
 // takeIn is adopt while the store is being opened.
 func (s *Store) takeIn(ctx context.Context, t tables) error {
-	err := inTx(ctx, s.dialect, s.reader, readOnly, func(ctx context.Context, tx *sql.Tx) error {
+	err := againTx(ctx, s.dialect, s.reader, readOnly, func(ctx context.Context, tx *sql.Tx) error {
 		var one int
 		return tx.QueryRowContext(ctx, t.sql("select 1 from {p}keys where key_id is null limit 1")).Scan(&one)
 	})
@@ -41,7 +41,7 @@ func (s *Store) takeIn(ctx context.Context, t tables) error {
 	if err != nil {
 		return err
 	}
-	return inTx(ctx, s.dialect, s.writer, nil, func(inside context.Context, tx *sql.Tx) error {
+	return againTx(ctx, s.dialect, s.writer, nil, func(inside context.Context, tx *sql.Tx) error {
 		if err := s.checkSeal(inside, tx); err != nil {
 			return err
 		}

@@ -52,7 +52,8 @@ func (s *Store) KeyMarks(ctx context.Context, p gateway.ProviderName, ids []gate
 // KeysByID calls visit for some keys, in no particular order, and stops at its
 // first error. Keys that are not there are left out, and rows of other programs
 // that were not taken in yet. Of their counts there are the times, and of the
-// numbers what was folded. visit must not call the Store.
+// numbers what was folded. Where others change keys meanwhile, one may be visited
+// again, as it is then. visit must not call the Store.
 func (s *Store) KeysByID(ctx context.Context, p gateway.ProviderName, ids []gateway.KeyID, visit func(gateway.Key) error) error {
 	t, err := tablesOf(p)
 	if err != nil || len(ids) == 0 {

@@ -132,6 +132,17 @@ func (s step) run(ctx context.Context, d dialect, db *sql.DB, notes goosedb.Stor
 
 // runStep runs the statements of one file, those with {p} for each provider.
 func runStep(ctx context.Context, d dialect, tx *sql.Tx, text string) error {
+	for _, stmt := range statementsOf(text) {
+		if err := d.migrate(ctx, tx, stmt); err != nil {
+			return fmt.Errorf("%.60s…: %w", stmt, err)
+		}
+	}
+	return nil
+}
+
+// statementsOf are the statements of a step's text, those with {p} for each
+// provider.
+func statementsOf(text string) (all []string) {
 	for _, stmt := range strings.Split(dropComments(text), ";") {
 		stmt = strings.TrimSpace(stmt)
 		if stmt == "" {
@@ -139,15 +150,13 @@ func runStep(ctx context.Context, d dialect, tx *sql.Tx, text string) error {
 		}
 		for _, p := range gateway.Providers() {
 			rendered := tables{p}.sql(stmt)
-			if err := d.migrate(ctx, tx, rendered); err != nil {
-				return fmt.Errorf("%.60s…: %w", rendered, err)
-			}
+			all = append(all, rendered)
 			if rendered == stmt {
 				break // belongs to no provider
 			}
 		}
 	}
-	return nil
+	return all
 }
 
 func dropComments(text string) string {

@@ -129,15 +129,19 @@ func (d *postgres) readOnlyFails(error) bool { return false }
 
 func (d *postgres) damaged(error) bool { return false }
 
-// migrate runs one statement of a migration. Names are in the order of their
-// bytes, as in SQLite and whatever the database's own order is.
+// migrate runs one statement of a migration.
 func (d *postgres) migrate(ctx context.Context, tx querier, stmt string) error {
-	stmt = strings.ReplaceAll(stmt, "(lower(username),", `(lower(username) collate "C",`)
-	res, err := tx.ExecContext(patient(ctx), stmt)
+	res, err := tx.ExecContext(patient(ctx), pgStep(stmt))
 	if err == nil {
 		_, err = res.RowsAffected() // which sends it
 	}
 	return err
+}
+
+// pgStep is a statement of a migration. Names are in the order of their bytes, as
+// in SQLite and whatever the database's own order is.
+func pgStep(stmt string) string {
+	return strings.ReplaceAll(stmt, "(lower(username),", `(lower(username) collate "C",`)
 }
 
 // hasColumn tells whether a table exists and has a column.

@@ -336,7 +336,7 @@ func (c *pgConn) ExecContext(ctx context.Context, text string, args []driver.Nam
 // All of them are prepared before the first is executed, so what makes a table
 // cannot.
 func canWait(text string) bool {
-	for _, verb := range []string{"insert", "update", "delete", "with"} {
+	for _, verb := range []string{"insert", "update", "delete", "with", "select"} {
 		if strings.HasPrefix(text, verb) {
 			return true
 		}
@@ -427,7 +427,7 @@ func (d *postgres) numbered(text string) string {
 	if known, ok := d.texts.Load(text); ok {
 		return known.(string) //nolint:forcetypeassert // nothing else is stored
 	}
-	made := strings.ReplaceAll(numberPlaceholders(text), "collate binary", `collate "C"`)
+	made := numberPlaceholders(pgText(text))
 	if d.kept.Add(1) > pgTextsKept {
 		d.texts.Clear()
 		d.kept.Store(1)
@@ -435,6 +435,9 @@ func (d *postgres) numbered(text string) string {
 	d.texts.Store(text, made)
 	return made
 }
+
+// pgText is a statement in PostgreSQL's words, where they differ from SQLite's.
+func pgText(text string) string { return strings.ReplaceAll(text, "collate binary", `collate "C"`) }
 
 // storable is a value without what a text of PostgreSQL cannot hold.
 func storable(v any) any {

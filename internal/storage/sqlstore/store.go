@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	randomly "math/rand/v2"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -42,12 +43,14 @@ type Options struct {
 	bulkFrom    int           // 0: defaultBulk; tests lower these
 	foldKeys    int           // 0: defaultFold
 	farAway     int           // 0: defaultFar
+	telling     bool          // see Store.telling
 }
 
 // REST says where PostgREST serves a database, as Supabase does.
 type REST struct {
-	URL string
-	Key gateway.Secret // that may read and write every table
+	URL   string
+	Key   gateway.Secret // that may read and write every table
+	Agent string         // how the program names itself there; "": without a version
 }
 
 // defaultBusy is how long a write waits for another process's.
@@ -103,6 +106,7 @@ func New(o Options) (*Store, error) {
 		bulk:     cmp.Or(o.bulkFrom, defaultBulk),
 		fold:     cmp.Or(o.foldKeys, defaultFold),
 		far:      cmp.Or(o.farAway, defaultFar),
+		telling:  o.telling,
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -117,19 +121,27 @@ func New(o Options) (*Store, error) {
 // newDialect chooses the engine.
 func newDialect(o Options) (dialect, error) {
 	const did = "open the store"
-	switch {
-	case o.Path != "" && o.URL == "":
-		path, err := filepath.Abs(o.Path)
-		if err != nil {
-			return nil, fmt.Errorf("%s %s: %w", did, o.Path, err)
+	given := 0
+	for _, is := range []bool{o.Path != "", o.URL != "", o.REST != REST{}} {
+		if is {
+			given++
 		}
-		return sqliteFile{path: path, busy: cmp.Or(o.busyTimeout, defaultBusy)}, nil
-	case o.URL != "" && o.Path == "":
+	}
+	switch {
+	case given == 0:
+		return nil, gateway.Errorf(gateway.KindInvalid, "%s: no path and no address given", did)
+	case given > 1:
+		return nil, gateway.Errorf(gateway.KindInvalid, "%s: more than one path or address given", did)
+	case o.URL != "":
 		return newPostgres(o)
 	case o.Path == "":
-		return nil, gateway.Errorf(gateway.KindInvalid, "%s: no path and no address given", did)
+		return newREST(o)
 	}
-	return nil, gateway.Errorf(gateway.KindInvalid, "%s: a path and an address given", did)
+	path, err := filepath.Abs(o.Path)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", did, o.Path, err)
+	}
+	return sqliteFile{path: path, busy: cmp.Or(o.busyTimeout, defaultBusy)}, nil
 }
 
 // Open is New and (*Store).Open in one.
@@ -297,14 +309,7 @@ func (t tables) sql(text string) string {
 // asks for it, fn is run again from its beginning, so it sets there what it
 // counts and collects.
 func (s *Store) write(ctx context.Context, did string, fn func(ctx context.Context, tx *sql.Tx) error) error {
-	return s.run(ctx, did, func() error {
-		for try := 1; ; try++ {
-			err := inTx(ctx, s.dialect, s.writer, nil, fn)
-			if err == nil || try == mostTries || ctx.Err() != nil || !s.dialect.again(err) {
-				return err
-			}
-		}
-	})
+	return s.run(ctx, did, func() error { return againTx(ctx, s.dialect, s.writer, nil, fn) })
 }
 
 // writeOnce is write for what cannot be run again.
@@ -312,12 +317,11 @@ func (s *Store) writeOnce(ctx context.Context, did string, fn func(ctx context.C
 	return s.run(ctx, did, func() error { return inTx(ctx, s.dialect, s.writer, nil, fn) })
 }
 
-// mostTries is how often a write is tried that others stood in the way of.
-const mostTries = 4
-
-// read runs fn in one transaction that sees one moment of the database.
+// read runs fn in one transaction that sees one moment of the database. Where
+// the engine asks for it, fn is run again from its beginning, but not after the
+// rows of its last query have begun to come.
 func (s *Store) read(ctx context.Context, did string, fn func(ctx context.Context, tx *sql.Tx) error) error {
-	return s.run(ctx, did, func() error { return inTx(ctx, s.dialect, s.reader, readOnly, fn) })
+	return s.run(ctx, did, func() error { return againTx(ctx, s.dialect, s.reader, readOnly, fn) })
 }
 
 // run runs fn once the store is open, and wraps its error.
@@ -329,6 +333,33 @@ func (s *Store) run(_ context.Context, did string, fn func() error) error {
 }
 
 var readOnly = &sql.TxOptions{ReadOnly: true}
+
+// A transaction that others stood in the way of is tried so often, with pauses
+// of up to so long, and longer each time.
+const (
+	mostTries = 12
+	tryPause  = 5 * time.Millisecond
+)
+
+// againTx is inTx, again and again where the engine asks for it.
+func againTx(ctx context.Context, d dialect, db *sql.DB, o *sql.TxOptions, fn func(ctx context.Context, tx *sql.Tx) error) error {
+	for try := 1; ; try++ {
+		err := inTx(ctx, d, db, o, fn)
+		if err == nil || try == mostTries || ctx.Err() != nil || !d.again(err) {
+			return err
+		}
+		if try == 1 {
+			continue // most have nobody in their way any more
+		}
+		pause := time.NewTimer(randomly.N(time.Duration(try) * tryPause))
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return err
+		case <-pause.C:
+		}
+	}
+}
 
 // inTx runs fn in one transaction.
 func inTx(ctx context.Context, d dialect, db *sql.DB, o *sql.TxOptions, fn func(ctx context.Context, tx *sql.Tx) error) error {
@@ -342,6 +373,9 @@ func inTx(ctx context.Context, d dialect, db *sql.DB, o *sql.TxOptions, fn func(
 		return ended
 	}
 	if err != nil {
+		if undone := tx.Rollback(); d.again(undone) {
+			return undone // what led to the error was not so
+		}
 		return err
 	}
 	return tx.Commit()

@@ -26,6 +26,7 @@ func (s *Store) Tallies(ctx context.Context, p gateway.ProviderName, q gateway.T
 	choose := len(q.Names) == 0 && q.Of != gateway.OfProvider && q.Limit > 0
 	var found []gateway.NamedTally
 	err = s.tallyQuery(ctx, p, &q, func(r *tallyReader) error {
+		found = nil
 		visit := func(name string, at time.Time, t *gateway.Tally) {
 			found = append(found, gateway.NamedTally{Name: name, LastUsed: at, Tally: *t})
 		}
@@ -62,6 +63,7 @@ func (s *Store) CountTallies(ctx context.Context, p gateway.ProviderName, q gate
 func (s *Store) TallySeries(ctx context.Context, p gateway.ProviderName, q gateway.TallyQuery) ([]gateway.TallyPoint, error) {
 	var found []gateway.TallyPoint
 	err := s.tallyQuery(ctx, p, &q, func(r *tallyReader) error {
+		found = nil
 		return r.each(false, func(name string, at time.Time, t *gateway.Tally) {
 			if q.Per == gateway.Ever {
 				at = time.Time{}

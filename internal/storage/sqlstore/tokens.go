@@ -51,6 +51,7 @@ func (s *Store) token(p gateway.ProviderName, r *tokenRow) (gateway.Token, error
 func (s *Store) Tokens(ctx context.Context) ([]gateway.Token, error) {
 	byHash := map[string]*gateway.Token{}
 	err := s.read(ctx, "load the tokens from the store", func(ctx context.Context, tx *sql.Tx) error {
+		clear(byHash)
 		for _, p := range gateway.Providers() {
 			rows, err := tx.QueryContext(ctx, tables{p}.sql(selectClients))
 			if err != nil {

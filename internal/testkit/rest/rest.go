@@ -67,8 +67,23 @@ type Fault struct {
 	Header func(header http.Header) bool // false: refused with 500; looks at the request's header
 }
 
-// Roles makes the roles of Supabase in a cluster, once.
-func Roles(ctx context.Context, conn *pgx.Conn) error {
+// Setup makes a database like Supabase's, and runs a script in it as an operator
+// does in the SQL editor.
+func Setup(ctx context.Context, database, script string) error {
+	conn, err := pgx.Connect(ctx, database)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	if err := roles(ctx, conn); err != nil {
+		return err
+	}
+	_, err = conn.PgConn().Exec(ctx, script).ReadAll()
+	return err
+}
+
+// roles makes the roles of Supabase in a cluster, once.
+func roles(ctx context.Context, conn *pgx.Conn) error {
 	for _, role := range []string{"anon", "authenticated", "service_role bypassrls"} {
 		_, err := conn.Exec(ctx, "create role "+role)
 		var e *pgconn.PgError
@@ -86,11 +101,7 @@ func Roles(ctx context.Context, conn *pgx.Conn) error {
 // Start serves a database at its address until the test ends.
 func Start(tb testing.TB, database string) *Server {
 	tb.Helper()
-	conn, err := pgx.Connect(tb.Context(), database)
-	if err == nil {
-		err = errors.Join(Roles(tb.Context(), conn), conn.Close(tb.Context()))
-	}
-	if err != nil {
+	if err := Setup(tb.Context(), database, ""); err != nil {
 		tb.Fatal(err)
 	}
 	config, err := pgxpool.ParseConfig(database)
