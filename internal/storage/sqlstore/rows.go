@@ -29,7 +29,29 @@ func valueLists(rows, columns int) string {
 func splitRows(text string) (before, after string, types []string) {
 	before, rest, _ := strings.Cut(text, "{rows ")
 	list, after, _ := strings.Cut(rest, "}")
-	return before, after, strings.Split(list, ", ")
+	types = strings.Split(list, ",")
+	for i := range types {
+		types[i] = strings.TrimSpace(types[i])
+	}
+	return before, after, types
+}
+
+// queryRows runs a statement for n rows, all of them at once, that returns ids of
+// keys.
+func (b *batch) queryRows(text string, n int, row func(args []any, i int) []any, visit func(gateway.KeyID)) {
+	if n == 0 {
+		return
+	}
+	before, after, types := splitRows(text)
+	query, arrays := b.d.rows(types, n)
+	args := make([]any, 0, n*len(types))
+	for i := range n {
+		args = row(args, i)
+	}
+	if arrays {
+		args = columnsOf(args, len(types))
+	}
+	b.query(before+query+after, args, visit)
 }
 
 // runRows runs a statement for n rows, many at a time. row appends the values of
@@ -61,6 +83,18 @@ func (b *batch) runRows(text string, n int, row func(args []any, i int) []any) {
 			return
 		}
 	}
+}
+
+// rowsReturning runs a statement for rows that stand one behind the other, no
+// more of them than one statement takes, and for further values. It returns ids
+// of keys.
+func (b *batch) rowsReturning(text string, rows, further []any, visit func(gateway.KeyID)) {
+	before, after, types := splitRows(text)
+	query, arrays := b.d.rows(types, len(rows)/len(types))
+	if arrays {
+		rows = columnsOf(rows, len(types))
+	}
+	b.query(before+query+after, append(rows, further...), visit)
 }
 
 // columnsOf makes an array of each column of rows that stand one behind the other.

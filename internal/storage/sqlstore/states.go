@@ -29,9 +29,6 @@ type written struct {
 	journalled bool            // counts of keys went into the journal
 }
 
-// stateRows is how many changes of states one statement takes.
-const stateRows = 100
-
 // states writes what has been learnt about keys, in the order in which it comes.
 func (b *batch) states(changes []gateway.StateChange, writer string) (w written) {
 	for from := 0; from < len(changes) && b.err == nil; {
@@ -43,7 +40,7 @@ func (b *batch) states(changes []gateway.StateChange, writer string) (w written)
 			b.force(changes[from:to], &w)
 		} else {
 			there := map[gateway.KeyID]bool{changes[from].Key: true}
-			for to < len(changes) && to-from < stateRows && !changes[to].Forced && !there[changes[to].Key] {
+			for to < len(changes) && to-from < b.d.mostRows() && !changes[to].Forced && !there[changes[to].Key] {
 				there[changes[to].Key] = true
 				to++
 			}
@@ -76,35 +73,28 @@ func (b *batch) force(changes []gateway.StateChange, w *written) {
 	w.changed = append(w.changed, ids...)
 }
 
-// learnt is what a batch says of keys, as rows. Its first row is empty and says
-// of which type the columns are: engines with types cannot tell it from values.
-const (
-	learntBefore = `with d (id, base, made, state, disabled, failed, off, rests, failures, step, error) as (values (
-		(select key_id from {p}keys where 1 = 0), (select state_version from {p}keys where 1 = 0), (select state_from from {p}keys where 1 = 0),
-		(select status from {p}keys where 1 = 0), (select disabled_reason from {p}keys where 1 = 0), (select failed_until from {p}keys where 1 = 0),
-		(select disabled_until from {p}keys where 1 = 0), (select rests_until from {p}keys where 1 = 0), (select consecutive_failures from {p}keys where 1 = 0),
-		(select rest_step from {p}keys where 1 = 0), (select last_error from {p}keys where 1 = 0)), `
-	learntAfter = `)
+// learnStates takes what a batch says of keys as rows.
+const learnStates = `with d (id, base, made, state, disabled, failed, off, rests, failures, step, error) as (
+		{rows text, bigint, text, text, text, timestamptz, timestamptz, timestamptz, bigint, bigint, text})
 	update {p}keys as k set
 		status = case when k.expires_at <= ? then 'expired' else d.state end, disabled_reason = d.disabled,
 		failed_until = d.failed, disabled_until = d.off, rests_until = d.rests,
 		consecutive_failures = d.failures, rest_step = d.step, last_error = d.error,
 		state_version = k.state_version + 1, state_from = coalesce(d.made, '')
 	from d where k.key_id = d.id and (k.state_version = d.base or k.state_from = d.made) returning key_id`
-)
 
 // learn writes states over the versions that they were made from. No key comes
 // twice.
 func (b *batch) learn(changes []gateway.StateChange, writer string, w *written) {
-	args := make([]any, 0, len(changes)*11+1)
+	var rows []any
 	for i := range changes {
 		c := &changes[i]
 		st := &c.State
-		args = append(args, string(c.Key), c.Version, madeBy(writer, c.Version), string(st.StatusAt(b.now, time.Time{})), string(st.Disabled),
+		rows = append(rows, string(c.Key), c.Version, madeBy(writer, c.Version), string(st.StatusAt(b.now, time.Time{})), string(st.Disabled),
 			at(st.FailedUntil), at(st.DisabledUntil), at(st.RestsUntil), st.ConsecutiveFailures, st.RestStep, clean(st.LastError))
 	}
 	took := map[gateway.KeyID]bool{}
-	b.query(learntBefore+valueLists(len(changes), 11)+learntAfter, append(args, at(b.now)), func(id gateway.KeyID) {
+	b.rowsReturning(learnStates, rows, []any{at(b.now)}, func(id gateway.KeyID) {
 		took[id] = true
 		w.changed = append(w.changed, id)
 	})
@@ -130,14 +120,13 @@ func (b *batch) mergeRests(stale []gateway.StateChange, w *written) {
 	if len(stale) == 0 {
 		return
 	}
-	args := make([]any, 0, len(stale)*3+1)
+	var rows []any
 	for i := range stale {
-		args = append(args, string(stale[i].Key), at(stale[i].State.RestsUntil), clean(stale[i].State.LastError))
+		rows = append(rows, string(stale[i].Key), at(stale[i].State.RestsUntil), clean(stale[i].State.LastError))
 	}
-	b.query(`with d (id, rests, error) as (values ((select key_id from {p}keys where 1 = 0),
-			(select rests_until from {p}keys where 1 = 0), (select last_error from {p}keys where 1 = 0)), `+valueLists(len(stale), 3)+`)
+	b.rowsReturning(`with d (id, rests, error) as ({rows text, timestamptz, text})
 		update {p}keys as k set rests_until = d.rests, last_error = case when k.status = 'resting' then d.error else k.last_error end,
 			state_version = k.state_version + 1, state_from = ''
 		from d where k.key_id = d.id and k.rests_until > ? and k.rests_until < d.rests returning key_id`,
-		append(args, at(b.now)), func(id gateway.KeyID) { w.changed = append(w.changed, id) })
+		rows, []any{at(b.now)}, func(id gateway.KeyID) { w.changed = append(w.changed, id) })
 }
