@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"iter"
 	"maps"
 	"slices"
 
@@ -161,97 +160,6 @@ func loadCounts(ctx context.Context, tx *sql.Tx, t tables) (map[string]gateway.K
 		counts[stored] = r.counts()
 	}
 	return counts, rows.Err()
-}
-
-// AddKeys adds keys in one transaction: all of them, or none when the sequence
-// yields an error, when ctx ends or when anything else goes wrong. A key that
-// is there already, or came before in the sequence, counts as existing and
-// stays as it is. added is called for each new key, before it is certain that
-// the call succeeds. Zero creation times become now; counts are not stored.
-//
-// Other writes wait until the sequence ends, so it should not wait for a
-// network. It and added must not call the Store.
-func (s *Store) AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.Seq2[gateway.Key, error], added func(gateway.Key)) (news, existing int, err error) {
-	t, err := tablesOf(p)
-	if err != nil {
-		return 0, 0, err
-	}
-	err = s.write(ctx, "add keys to the store", func(inside context.Context, tx *sql.Tx) error {
-		if err := s.checkSeal(inside, tx); err != nil {
-			return err
-		}
-		insert, err := tx.PrepareContext(inside, t.sql(insertKey))
-		if err != nil {
-			return err
-		}
-		defer func() { _ = insert.Close() }()
-		now, load := s.now(), bulkLoad{s: s, ctx: inside, tx: tx, t: t}
-		var ids []gateway.KeyID // of the new ones, no more than are named
-		for k, err := range keys {
-			if err != nil {
-				return err
-			}
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			if k.CreatedAt.IsZero() {
-				k.CreatedAt = now
-			}
-			isNew, err := s.insert(inside, insert, t, &k)
-			if err != nil {
-				return err
-			}
-			if !isNew {
-				existing++
-				continue
-			}
-			news++
-			if len(ids) <= idsNamed && s.tells() {
-				ids = append(ids, gateway.IDOfKey(k.Secret))
-			}
-			if news == s.bulk {
-				if err := load.begin(news); err != nil {
-					return err
-				}
-			}
-			if added != nil {
-				added(k)
-			}
-		}
-		if err := load.end(ctx); err != nil {
-			return err
-		}
-		return s.noteKeys(inside, tx, p, ids)
-	})
-	if news >= s.bulk {
-		_ = s.dialect.growCache(context.WithoutCancel(ctx), s.writer, writerCache) // harmless where it stays
-	}
-	if err != nil {
-		return 0, 0, err
-	}
-	return news, existing, nil
-}
-
-const insertKey = `insert into {p}keys
-	(api_key, key_id, username, category, created_at, expires_at,
-	 status, disabled_reason, failed_until, disabled_until, rests_until,
-	 consecutive_failures, rest_step, last_error)
-	values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-	on conflict do nothing`
-
-func (s *Store) insert(ctx context.Context, stmt *sql.Stmt, t tables, k *gateway.Key) (isNew bool, err error) {
-	if wrong := gateway.CheckKey(k.Secret.Reveal()); wrong != "" {
-		return false, gateway.Errorf(gateway.KindInvalid, "%s", wrong)
-	}
-	res, err := stmt.ExecContext(ctx,
-		s.seal.stored(t.provider, k.Secret), string(gateway.IDOfKey(k.Secret)), clean(k.Username), clean(k.Category), at(k.CreatedAt), at(k.ExpiresAt),
-		string(k.State.StatusAt(s.now(), k.ExpiresAt)), string(k.State.Disabled), at(k.State.FailedUntil), at(k.State.DisabledUntil), at(k.State.RestsUntil),
-		k.State.ConsecutiveFailures, k.State.RestStep, clean(k.State.LastError))
-	if err != nil {
-		return false, err
-	}
-	n, err := res.RowsAffected()
-	return n > 0, err
 }
 
 // DeleteKeys deletes keys with all that is known about them, in one
