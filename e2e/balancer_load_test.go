@@ -38,7 +38,7 @@ func TestBalancerRollingRestart(t *testing.T) {
 		if err := os.CopyFS(i.Data, os.DirFS(first.Data)); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Chmod(i.Data, 0o700); err != nil { //nolint:gosec // a directory
+		if err := os.Chmod(i.Data, 0o700); err != nil {
 			t.Fatal(err)
 		}
 		i.Start()

@@ -43,7 +43,7 @@ func startBalancer(tb testing.TB, instances ...string) *balancer {
 	}
 	defer func() { _ = socket.Close() }()
 	b := &balancer{URL: "http://" + l.Addr().String()}
-	cmd := exec.Command(path, "-db", "-f", "../deploy/haproxy.cfg") //nolint:gosec,noctx // of this machine; the cleanup ends it
+	cmd := exec.Command(path, "-db", "-f", "../deploy/haproxy.cfg") //nolint:noctx // the cleanup ends it
 	cmd.Env = []string{"LISTEN=fd@3", "POOL_1=" + instances[0], "POOL_2=" + instances[1], "POOL_3=" + instances[2]}
 	cmd.ExtraFiles, cmd.Stdout, cmd.Stderr = []*os.File{socket}, &b.Log, &b.Log
 	if err := cmd.Start(); err != nil {
