@@ -70,7 +70,7 @@ func (r *Redis) TakeToken(ctx context.Context, d gateway.TokenDemand) (s gateway
 		n, err := admitScript.Run(ctx, r.client, r.tokenKeys(&d.Count), append(r.countArgs(&d.Count),
 			d.Minute.Limit, d.Minute.Span.Milliseconds(), d.Minute.Grain.Milliseconds(),
 			d.PerDay, d.TokensPerDay, d.Concurrent,
-			(d.Midnight+afterMidnight).Milliseconds(), runningFor.Milliseconds())...).Int64Slice()
+			(d.Midnight+afterMidnight).Milliseconds(), r.holds.Milliseconds())...).Int64Slice()
 		if err != nil {
 			return err
 		}

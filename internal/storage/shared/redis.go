@@ -48,6 +48,8 @@ type Redis struct {
 	gate    gate
 	run     string // names this run of the program, whatever the instance is called
 	prefix  atomic.Pointer[string]
+	renews  time.Duration // how often it is said again which requests run, and
+	holds   time.Duration // for how long that holds
 	kick    chan struct{} // looks at once instead of after the pause
 
 	hints hints
@@ -84,7 +86,7 @@ func New(url gateway.Secret, o Options) (*Redis, error) {
 		o.Pause = defaultPause
 	}
 	quiet()
-	r := &Redis{opts: o, address: a, run: rand.Text()[:12], kick: make(chan struct{}, 1)}
+	r := &Redis{opts: o, address: a, run: rand.Text()[:12], renews: renewEvery, holds: runningFor, kick: make(chan struct{}, 1)}
 	r.client = a.connect(o)
 	r.gate.init(o.Now())
 	r.hints.init()

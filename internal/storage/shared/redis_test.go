@@ -2,6 +2,7 @@ package shared
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/x509"
 	"io"
 	"log/slog"
@@ -44,11 +45,29 @@ func run(t testing.TB, url, store string, o Options) *Redis {
 		t.Fatal(err)
 	}
 	if store != "" {
-		r.SetPrefix(store)
+		r.SetPrefix(own(t, store))
 	}
 	stop := running(t, r)
 	t.Cleanup(func() { _ = stop() }) // what Run says is up to those who stop it
 	return r
+}
+
+// stores are the names that tests gave, so that each is new.
+var stores sync.Map
+
+// own makes a name that no other test, nor this one when it ran before, uses.
+func own(t testing.TB, store string) string {
+	t.Helper()
+	type place struct {
+		t    testing.TB
+		name string
+	}
+	p := place{t, store}
+	name, there := stores.LoadOrStore(p, store+rand.Text())
+	if !there {
+		t.Cleanup(func() { stores.Delete(p) })
+	}
+	return name.(string)
 }
 
 // running runs it; what is returned ends that, and may be called again.
@@ -126,7 +145,7 @@ func TestNobodyIsAskedBeforeTheStoreIsKnown(t *testing.T) {
 	if r.Up() || asks(r, 3) != 0 || r.Status().Calls != 0 {
 		t.Fatalf("something was asked: %+v", r.Status())
 	}
-	r.SetPrefix("known")
+	r.SetPrefix(own(t, "known"))
 	await(t, "up", r.Up)
 	if asks(r, 3) != 3 {
 		t.Fatalf("no answer: %+v", r.Status())
@@ -268,7 +287,7 @@ func TestEverythingEndsWithRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.SetPrefix("ends")
+	r.SetPrefix(own(t, "ends"))
 	stop := running(t, r)
 	await(t, "up", r.Up)
 	if err := stop(); err != nil {

@@ -14,7 +14,8 @@ import (
 // what it is still to be told. Counts are sums, so one that waits stands for all
 // before it, and nothing is lost while Redis is away.
 type told struct {
-	due chan struct{} // something is to be told
+	due  chan struct{} // something is to be told
+	turn chan struct{} // full while somebody tells
 
 	mu     sync.Mutex // guards what follows; never held while Redis is asked
 	counts map[life]*count
@@ -50,7 +51,7 @@ const (
 )
 
 func (t *told) init() {
-	t.due, t.counts = make(chan struct{}, 1), map[life]*count{}
+	t.due, t.turn, t.counts = make(chan struct{}, 1), make(chan struct{}, 1), map[life]*count{}
 }
 
 // TellToken hands on what was counted of a token. It does not wait.
@@ -141,7 +142,7 @@ func (t *told) renew(today int64) {
 
 // tell tells what is to be told, and renews what runs.
 func (r *Redis) tell(ctx context.Context) {
-	tick := time.NewTicker(renewEvery)
+	tick := time.NewTicker(r.renews)
 	defer tick.Stop()
 	for {
 		select {
@@ -187,8 +188,15 @@ func (t *told) failed(counts []gateway.TokenCount, backs []takenBack) {
 	t.backs = append(backs, t.backs...)
 }
 
-// flushTold tells everything that is to be told.
+// flushTold tells everything that is to be told, also what somebody else is just
+// about to tell.
 func (r *Redis) flushTold(ctx context.Context) error {
+	select {
+	case r.told.turn <- struct{}{}:
+		defer func() { <-r.told.turn }()
+	case <-ctx.Done():
+		return r.address.scrub("tell Redis what was counted", ctx.Err())
+	}
 	for {
 		counts, backs := r.told.take()
 		if len(counts)+len(backs) == 0 {
@@ -225,7 +233,7 @@ func (r *Redis) pipeline(ctx context.Context, counts []gateway.TokenCount, backs
 			keepDay = max(time.Unix((c.Day+1)*86400, 0).Add(afterMidnight).Sub(now).Milliseconds(), 0)
 		}
 		if c.Concurrent {
-			keepRunning = runningFor.Milliseconds()
+			keepRunning = r.holds.Milliseconds()
 		}
 		tellScript.EvalSha(ctx, p, r.tokenKeys(c)[1:], append(r.countArgs(c), keepDay, keepRunning)...)
 	}
