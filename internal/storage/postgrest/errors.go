@@ -29,7 +29,11 @@ type Error struct {
 func (e *Error) Error() string {
 	line := "call " + e.Function + ": " + e.Cause
 	if e.Status != 0 {
-		line += fmt.Sprintf(" (HTTP status %d)", e.Status)
+		line += fmt.Sprintf(" (HTTP status %d", e.Status)
+		if e.Code != "" {
+			line += ", " + e.Code
+		}
+		line += ")"
 	}
 	if e.Err != nil {
 		line += ": " + strings.Join(strings.Fields(e.Err.Error()), " ")
