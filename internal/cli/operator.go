@@ -18,7 +18,7 @@ import (
 
 // operatorCommands are the commands for who runs an instance.
 func (p *program) operatorCommands() []*cobra.Command {
-	return []*cobra.Command{p.keysCommand(), p.tokensCommand(), p.statsCommand(), p.requestsCommand(), p.jobsCommand(), p.configCommand(), p.classifyCommand(), p.encryptionCommand(), p.backupCommand(), p.restoreCommand(), p.selftestCommand(), p.healthcheckCommand(), p.completionCommand()}
+	return []*cobra.Command{p.keysCommand(), p.tokensCommand(), p.statsCommand(), p.requestsCommand(), p.jobsCommand(), p.configCommand(), p.classifyCommand(), p.encryptionCommand(), p.backupCommand(), p.restoreCommand(), p.migrateCommand(), p.selftestCommand(), p.healthcheckCommand(), p.completionCommand()}
 }
 
 // operator is what commands ask of an instance. One that runs is asked over
@@ -143,6 +143,20 @@ func (p *program) mustBe() error {
 func (p *program) reach(ctx context.Context, cfg *config.Config) (operator, error) {
 	if p.server != "" {
 		return distant(p.server, cfg.AdminToken)
+	}
+	if app.InDatabase(cfg) {
+		// An instance at hand is asked, since it answers also while the database is
+		// out of reach. Others follow what is changed in the database.
+		if i, err := app.ReadInstance(cfg.DataDir); err == nil && i.Store != "" && i.Store == app.Fingerprint(cfg) {
+			if other, err := running(ctx, cfg); err == nil {
+				return other, nil
+			}
+		}
+		op, err := openOffline(ctx, cfg, p.quiet(cfg))
+		if err != nil {
+			return nil, err
+		}
+		return op, nil
 	}
 	deadline := time.Now().Add(holdPatience)
 	for {

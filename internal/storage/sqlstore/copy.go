@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -179,12 +178,28 @@ func (c *copying) run(ctx context.Context, out *sql.Tx) error {
 	if out == nil {
 		return c.until.Err()
 	}
+	if err := c.tell(ctx); err != nil {
+		return err
+	}
 	for _, name := range c.names {
 		if err := setMeta(ctx, out, copiedMark+name, c.to.now().UTC().Format(time.RFC3339)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// tell tells instances that work on the target that everything may be another.
+func (c *copying) tell(ctx context.Context) error {
+	if !c.to.tells() {
+		return nil
+	}
+	for _, p := range gateway.Providers() {
+		if err := c.to.note(ctx, c.out, gateway.Change{Kind: gateway.ChangeKeys, Provider: p}); err != nil {
+			return err
+		}
+	}
+	return c.to.note(ctx, c.out, gateway.Change{Kind: gateway.ChangeTokens})
 }
 
 // begin is called before a provider's tables.
@@ -220,15 +235,20 @@ func (c *copying) mayWrite(ctx context.Context) error {
 			return err
 		}
 		if when != "" {
-			return fmt.Errorf("%w: it was on %s", ErrCopiedBefore, when)
+			return ErrCopiedBefore{when}
 		}
 	}
 	return nil
 }
 
-// ErrCopiedBefore says that a source was copied into the target before. To do it
-// again would count everything twice.
-var ErrCopiedBefore = errors.New("this source was copied into the target before")
+// ErrCopiedBefore says that a source was copied into the target before, and
+// when. To do it again would count everything twice.
+type ErrCopiedBefore struct{ When string }
+
+// Error says when it was.
+func (e ErrCopiedBefore) Error() string {
+	return "this source was copied into the target before, on " + e.When
+}
 
 // ErrTargetHolds says that a target is not empty, and what it holds.
 type ErrTargetHolds struct{ Held []Held }
@@ -249,10 +269,11 @@ type Held struct {
 func HeldText(held []Held) string {
 	parts := make([]string, len(held))
 	for i, h := range held {
-		parts[i] = fmt.Sprintf("%d %s", h.Rows, h.What)
+		parts[i] = h.What
 		if h.Provider != "" {
 			parts[i] += " of " + string(h.Provider)
 		}
+		parts[i] += fmt.Sprintf(": %d", h.Rows)
 	}
 	return strings.Join(parts, ", ")
 }

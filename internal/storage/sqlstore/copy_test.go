@@ -42,7 +42,7 @@ func fill(t *testing.T, s *Store, n int) {
 				{Model: "gpt-oss", Hour: noon.Add(-time.Hour), LastUsed: noon, Counts: gateway.Counts{Requests: 4, Success: 3, Failure: 1}},
 			},
 			Tokens: []gateway.TokenDelta{{Hash: gateway.HashToken("sk-one"), LastUsed: noon, Counts: gateway.Counts{Requests: 6}}},
-			Keys: []gateway.KeyDelta{{Key: id, Counts: gateway.KeyCounts{Total: 7, Success: 4, Failure: 3, LastUsed: noon, LastSuccess: noon}}},
+			Keys:   []gateway.KeyDelta{{Key: id, Counts: gateway.KeyCounts{Total: 7, Success: 4, Failure: 3, LastUsed: noon, LastSuccess: noon}}},
 			Tallies: []gateway.TallyDelta{
 				tallied(gateway.OfProvider, "", minute, 1), tallied(gateway.OfModel, "kimi-k2", minute, 2), tallied(gateway.OfToken, gateway.HashToken("sk-one"), minute, 3),
 				tallied(gateway.OfKey, string(id), time.Time{}, 2),
@@ -282,7 +282,7 @@ func TestCopyNeedsAnEmptyTarget(t *testing.T) {
 		was := rowsOf(t, b)
 		_, err := Copy(t.Context(), a, b, CopyOptions{})
 		var holds ErrTargetHolds
-		if !errors.As(err, &holds) || !strings.Contains(err.Error(), "15 keys of ollama") {
+		if !errors.As(err, &holds) || !strings.Contains(err.Error(), "keys of ollama: 15") {
 			t.Errorf("error %v", err)
 		}
 		wantSame(t, rowsOf(t, b), was)
@@ -329,7 +329,7 @@ func TestCopyMerges(t *testing.T) {
 			t.Errorf("sums %+v, %v", sums, err)
 		}
 		was := rowsOf(t, b)
-		if _, err := Copy(t.Context(), a, b, CopyOptions{Merge: true}); !errors.Is(err, ErrCopiedBefore) {
+		if _, err := Copy(t.Context(), a, b, CopyOptions{Merge: true}); !errors.As(err, new(ErrCopiedBefore)) {
 			t.Errorf("a second time: %v", err)
 		}
 		wantSame(t, rowsOf(t, b), was)

@@ -3,9 +3,11 @@ package sqlstore
 import (
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 
 	"ollama-api-pool/internal/gateway"
 )
@@ -114,4 +116,42 @@ func OpenSource(ctx context.Context, o Options) (*Store, error) {
 		}
 	}
 	return nil, s.dialect.fault(did, err)
+}
+
+// Fits says whether the encryption key is the one that the database needs, so
+// that Open would not fail for it. It changes nothing.
+func (s *Store) Fits(ctx context.Context) error {
+	return s.read(ctx, "look how the store is encrypted", func(ctx context.Context, tx *sql.Tx) error {
+		mark, hasKeys, err := s.sealState(ctx, tx)
+		if err != nil {
+			return err
+		}
+		return s.fits(mark, hasKeys)
+	})
+}
+
+// Sealed tells whether the database keeps its keys encrypted, whatever key was
+// given. It changes nothing.
+func (s *Store) Sealed(ctx context.Context) (sealed bool, err error) {
+	err = s.read(ctx, "look how the store is encrypted", func(ctx context.Context, tx *sql.Tx) error {
+		mark, _, err := s.sealState(ctx, tx)
+		sealed = mark != ""
+		return err
+	})
+	return sealed, err
+}
+
+// SeenSince counts the instances that said since a time that they work on the
+// database. It works on databases without our tables, too.
+func (s *Store) SeenSince(ctx context.Context, since time.Time) (n int, err error) {
+	has := false
+	err = s.read(ctx, "look which instances there are", func(ctx context.Context, tx *sql.Tx) error {
+		has, err = s.dialect.hasColumn(ctx, tx, "pool_instances", "seen_at")
+		return err
+	})
+	if err != nil || !has {
+		return 0, err
+	}
+	list, err := s.Instances(ctx, since)
+	return len(list), err
 }
