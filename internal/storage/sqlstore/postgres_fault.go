@@ -80,6 +80,7 @@ var pgLogin = []struct {
 	state string
 }{
 	{"no such database", "3D000"},
+	{"does not exist", "3D000"},
 	{"password authentication failed", "28P01"},
 	{"no such user", "28P01"},
 	{"auth failed", "28P01"},

@@ -70,10 +70,10 @@ func portText(port uint16) string { return strconv.Itoa(int(port)) }
 
 func TestPostgresAddressesThatMakeNoSense(t *testing.T) {
 	for text, words := range map[string]string{
-		canary:                                   "postgres://",
-		"mysql://u:" + canary + "@h/db":          "postgres://",
-		"postgres://u:" + canary + "@h:port/db":  "port",
-		"postgres://u:" + canary + "@h:99999/db": "65535",
+		canary:                                                                      "postgres://",
+		"mysql://u:" + canary + "@h/db":                                             "postgres://",
+		"postgres://u:" + canary + "@h:port/db":                                     "port",
+		"postgres://u:" + canary + "@h:99999/db":                                    "65535",
 		"postgres://u:" + canary + "@h:1,h:2,h:x/db":                                "port",
 		"postgres://u:" + canary + "%zz@h/db":                                       "percent",
 		"postgres://u:12/" + canary + "@h/db":                                       "percent-encoded",
