@@ -121,6 +121,19 @@ var errSpoolForm = errors.New("it is of a form that is not known")
 // unpackDeltas reads the text of a row. What a later version may have added is
 // left out.
 func unpackDeltas(text string) ([]gateway.Delta, error) {
+	plain, err := unpackText(text)
+	if err != nil {
+		return nil, err
+	}
+	var deltas []gateway.Delta
+	if err := json.Unmarshal(plain, &deltas); err != nil {
+		return nil, err
+	}
+	return deltas, nil
+}
+
+// unpackText gives the JSON in a row.
+func unpackText(text string) ([]byte, error) {
 	encoded, known := strings.CutPrefix(text, spoolForm)
 	if !known {
 		return nil, errSpoolForm
@@ -133,13 +146,9 @@ func unpackDeltas(text string) ([]gateway.Delta, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := io.ReadAll(io.LimitReader(zip, spooledMost))
-	if err != nil {
-		return nil, err
+	plain, err := io.ReadAll(io.LimitReader(zip, spooledMost+1))
+	if len(plain) > spooledMost {
+		return nil, errSpoolForm
 	}
-	var deltas []gateway.Delta
-	if err := json.Unmarshal(plain, &deltas); err != nil {
-		return nil, err
-	}
-	return deltas, nil
+	return plain, err
 }
