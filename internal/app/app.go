@@ -3,6 +3,7 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,13 +27,15 @@ import (
 	"ollama-api-pool/internal/dataplane/pool"
 	"ollama-api-pool/internal/dataplane/usage"
 	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/storage/shared"
 	"ollama-api-pool/internal/storage/sqlstore"
 )
 
 // How often what happens beside the requests is done.
 const (
 	tickEvery   = 500 * time.Millisecond // keys whose rest is over come back, also where nobody asks
-	followEvery = 2 * time.Second        // rows that something else inserted are noticed
+	fileEvery   = 2 * time.Second        // rows that something else inserted into a file are noticed
+	reachEvery  = 500 * time.Millisecond // a database that is out of reach is tried again
 	rehashEvery = 2 * time.Second        // used plain tokens are replaced by hashes
 	forgetEvery = 10 * time.Second       // answers that are too old leave the cache
 	foldEvery   = 5 * time.Second        // the journal of key counts is added up, see folding
@@ -43,6 +46,9 @@ const lastWrite = 10 * time.Second
 
 // lastFold is how long the journal of key counts may be added up at the end.
 const lastFold = 3 * time.Second
+
+// lastMirror is how long the local mirror may be brought up to date at the end.
+const lastMirror = 3 * time.Second
 
 // Deps are what an App takes from outside.
 type Deps struct {
@@ -67,7 +73,15 @@ type App struct {
 	api      *admin.API
 	active   *inFlight
 
+	presence   *presence
 	store      *sqlstore.Store
+	local      *sqlstore.Store // beside a database: its mirror, and what waits for it; nil: none
+	standing   *standing
+	leases     *leases
+	follower   *follower
+	mirror     *mirror       // nil: none
+	redis      *shared.Redis // nil: none
+	redisNamed atomic.Bool   // it knows which store it is for
 	pools      map[gateway.ProviderName]*pool.Pool
 	tokens     *auth.Registry
 	agents     *limit.Agents
@@ -94,13 +108,8 @@ type App struct {
 // to serve. Errors are fit for the operator's eyes. An App that started must
 // be stopped.
 func Start(ctx context.Context, cfg *config.Config, deps Deps) (*App, error) {
-	if err := Supported(cfg); err != nil {
-		return nil, err
-	}
-	a := &App{
-		cfg: cfg, log: deps.Log, version: deps.Version, started: time.Now(),
-		failed: make(chan error, 2), active: newInFlight(),
-	}
+	a := newApp(cfg, deps)
+	a.failed, a.active = make(chan error, 2), newInFlight()
 	if err := a.start(ctx, deps); err != nil {
 		a.abandon()
 		return nil, err
@@ -108,14 +117,21 @@ func Start(ctx context.Context, cfg *config.Config, deps Deps) (*App, error) {
 	return a, nil
 }
 
+// newApp makes an App that has taken hold of nothing yet.
+func newApp(cfg *config.Config, deps Deps) *App {
+	a := &App{cfg: cfg, log: deps.Log, version: deps.Version, started: time.Now()}
+	a.presence = newPresence(rand.Text(), deps.Version, a.started)
+	return a
+}
+
 func (a *App) start(ctx context.Context, deps Deps) (err error) {
-	if a.lock, err = TakeDataDir(a.cfg.DataDir); err != nil {
-		return err
-	}
-	if a.adminToken = a.cfg.AdminToken; a.adminToken == "" {
-		if a.adminToken, err = ensureAdminToken(a.cfg.DataDir); err != nil {
+	if !a.cfg.DisableKVStorage {
+		if a.lock, err = TakeDataDir(a.cfg.DataDir); err != nil {
 			return err
 		}
+	}
+	if err := a.takeAdminToken(ctx); err != nil {
+		return err
 	}
 	if a.listener, err = listen(ctx, a.cfg.ListenAddr); err != nil {
 		return err
@@ -124,12 +140,17 @@ func (a *App) start(ctx context.Context, deps Deps) (err error) {
 	if err := a.open(ctx); err != nil {
 		return err
 	}
+	if err := errors.Join(a.openRedis(), a.nameRedis(ctx)); err != nil && a.standing.up() {
+		return err
+	}
 	handler, err := a.routes(deps)
 	if err != nil {
 		return err
 	}
-	if err := writeInstance(a.cfg.DataDir, Instance{PID: os.Getpid(), Addr: Reachable(a.listener.Addr().String())}); err != nil {
-		return err
+	if a.lock != nil {
+		if err := writeInstance(a.cfg.DataDir, Instance{PID: os.Getpid(), Addr: Reachable(a.listener.Addr().String()), Store: sharedName(a.store)}); err != nil {
+			return err
+		}
 	}
 	a.runLoops(ctx)
 	a.handler.Store(&handler)
@@ -137,15 +158,39 @@ func (a *App) start(ctx context.Context, deps Deps) (err error) {
 	return nil
 }
 
-// open opens the store and fills memory from it.
-func (a *App) open(ctx context.Context) (err error) {
-	opts := sqlstore.Options{Path: StorePath(a.cfg.DataDir)}
-	if a.cfg.EncryptionKey != "" {
-		opts.EncryptionKey = []byte(a.cfg.EncryptionKey.Reveal())
+// takeAdminToken finds the admin token, or makes one at first start.
+func (a *App) takeAdminToken(ctx context.Context) (err error) {
+	if a.adminToken = a.cfg.AdminToken; a.adminToken != "" {
+		return nil
 	}
-	if a.store, err = sqlstore.Open(ctx, opts); err != nil {
+	if InDatabase(a.cfg) {
+		a.log.LogAttrs(ctx, slog.LevelWarn, "ADMIN_TOKEN is not set, so this instance has one of its own: several instances need the same ADMIN_TOKEN, and the same ENCRYPTION_KEY",
+			slog.String("file", AdminTokenPath(a.cfg.DataDir)))
+	}
+	a.adminToken, err = ensureAdminToken(a.cfg.DataDir)
+	return err
+}
+
+// open opens the store and fills memory from it or, where that is out of reach,
+// from its last mirror.
+func (a *App) open(ctx context.Context) (err error) {
+	fromMirror, err := a.openStores(ctx)
+	if err != nil {
 		return err
 	}
+	a.assemble()
+	if err := a.fill(ctx, fromMirror); err != nil {
+		return err
+	}
+	debug.FreeOSMemory() // loading needs a multiple of what stays
+	if !a.standing.up() {
+		return nil // which jobs were interrupted is looked up when it is back
+	}
+	return a.jobs.Recover(ctx)
+}
+
+// assemble makes the parts that work on the open store.
+func (a *App) assemble() {
 	a.pools = map[gateway.ProviderName]*pool.Pool{}
 	for _, name := range gateway.Providers() {
 		a.pools[name] = pool.New(name, pool.Settings{
@@ -163,15 +208,63 @@ func (a *App) open(ctx context.Context) (err error) {
 	})
 	a.trail = usage.NewTrail(usage.TrailOptions{Mode: trailModes[a.cfg.RequestLog]})
 	a.flight = dataplane.NewGauge(time.Now)
-	a.writer = &writer{store: a.store, pools: a.pools, ledger: a.ledger, trail: a.trail}
+	a.writer = newWriter()
+	a.writer.store, a.writer.local, a.writer.standing, a.writer.log = a.store, a.local, a.standing, a.log
+	a.writer.pools, a.writer.ledger, a.writer.trail = a.pools, a.ledger, a.trail
+	if a.store.Shared() {
+		a.writer.instance, a.writer.hint = a.presence.self.ID, a.hint
+	}
 	a.metrics = metrics.New(gateway.Providers(), a.version, a.snapshot)
-	a.roster = &Roster{store: a.store, pools: a.pools, tokens: a.tokens, limits: a.limits, writer: a.writer, now: time.Now}
-	if err := a.roster.load(ctx); err != nil {
+	a.roster = &Roster{store: a.store, pools: a.pools, tokens: a.tokens, limits: a.limits, writer: a.writer, now: time.Now, others: a.hint}
+	a.leases = newLeases(a.standing, a.log)
+	a.jobs = jobs.New(&jobStore{a.store, a.standing}, a.log, time.Now)
+	a.follower = newFollower(a.roster, a.standing, a.log)
+	a.follower.clear = func(pattern string) { a.clearHere(pattern) }
+	a.follower.cancel = a.jobs.CancelHere
+	if a.store.Shared() {
+		a.jobs.Share(&otherInstances{a})
+	}
+	if a.local != nil {
+		a.mirror = &mirror{from: a.store, to: a.local, standing: a.standing, now: time.Now}
+	}
+}
+
+// fill fills memory. What waits on the local disk from earlier runs is sent
+// first or, where the database is out of reach, taken into account.
+func (a *App) fill(ctx context.Context, fromMirror bool) error {
+	waiting, err := a.writer.recall(ctx)
+	if err != nil {
 		return err
 	}
-	debug.FreeOSMemory() // loading needs a multiple of what stays
-	a.jobs = jobs.New(a.store, a.log, time.Now)
-	return a.jobs.Recover(ctx)
+	if !fromMirror {
+		err = a.fillFromStore(ctx)
+		if err == nil || a.local == nil || !sqlstore.Unavailable(err) {
+			return err
+		}
+		a.standing.lost(ctx, err) // just now
+	}
+	if err := a.roster.load(ctx, a.local); err != nil {
+		return err
+	}
+	a.roster.relive(waiting)
+	return nil
+}
+
+func (a *App) fillFromStore(ctx context.Context) error {
+	if err := a.writer.enter(ctx); err != nil {
+		return err
+	}
+	err := a.writer.replay(ctx)
+	a.writer.leave()
+	if err != nil {
+		return err
+	}
+	if a.store.Shared() {
+		if err := a.follower.start(ctx); err != nil {
+			return err
+		}
+	}
+	return a.roster.load(ctx, a.store)
 }
 
 // trailModes is what REQUEST_LOG means.
@@ -194,11 +287,15 @@ func (a *App) runLoops(ctx context.Context) {
 		}
 		return nil
 	})
-	a.loops.Every("write", flushEvery, 0, a.writer.flush)
-	a.loops.Every("follow", followEvery, followEvery/4, a.roster.follow)
+	a.loops.Every("write", flushEvery, 0, a.writer.runOnce)
 	a.loops.Every("rehash", rehashEvery, rehashEvery/4, a.roster.rehash)
-	a.loops.Every("fold", foldEvery, foldEvery/4, (&folding{fold: a.store.Fold}).runOnce)
+	a.loops.Every("fold", foldEvery, foldEvery/4, (&folding{fold: a.fold}).runOnce)
 	a.loops.Every("tidy", tidyEvery, tidyEvery/4, a.tidy)
+	if a.store.Shared() {
+		a.runShared()
+	} else {
+		a.loops.Every("follow", fileEvery, fileEvery/4, a.roster.follow)
+	}
 	if every := a.cfg.HealthCheckInterval; every > 0 {
 		a.loops.Every("recheck", every, every/10, a.checks.recheck)
 	}
@@ -208,11 +305,29 @@ func (a *App) runLoops(ctx context.Context) {
 		}
 		return nil
 	})
+	if a.redis != nil {
+		a.loops.Go("redis", a.redis.Run)
+		a.loops.Every("redis name", reachEvery, 0, a.nameRedis)
+	}
 	if a.answers != nil {
 		a.loops.Every("cache", forgetEvery, forgetEvery/4, func(context.Context) error {
 			a.answers.Tick()
 			return nil
 		})
+	}
+}
+
+// runShared starts what is needed where others work on the same store.
+func (a *App) runShared() {
+	a.loops.Every("reach", reachEvery, 0, a.reach)
+	a.loops.Go("follow", a.follower.run)
+	a.loops.Go("listen", a.follower.listen)
+	a.loops.Every("here", hereEvery, hereEvery/10, a.sayHere)
+	a.loops.Every("leases", leaseEvery, 0, a.leases.renew)
+	a.loops.Every("jobs", jobsEvery, jobsEvery/4, a.recoverJobs)
+	if a.local != nil {
+		a.loops.Every("keep", keepEvery, 0, a.writer.keepInTime)
+		a.loops.Every("mirror", mirrorLook, mirrorLook/4, a.mirror.runOnce)
 	}
 }
 
@@ -233,6 +348,9 @@ func (a *App) Keys() int {
 
 // Tokens is how many client tokens there are.
 func (a *App) Tokens() int { return a.tokens.Len() }
+
+// Degraded says what is out of reach, in words; clients are served all the same.
+func (a *App) Degraded() []string { return a.degraded() }
 
 // Failed yields the reason if the App cannot go on serving.
 func (a *App) Failed() <-chan error { return a.failed }
@@ -259,26 +377,55 @@ func (a *App) Stop(ctx context.Context) error {
 	defer cancel()
 	a.active.wait(last) // what was cut off must be counted too
 	errs = append(errs, a.loops.Stop(last))
-	if err := a.writer.flush(last); err != nil {
+	if err := a.writer.finish(last); err != nil {
 		errs = append(errs, fmt.Errorf("write down the last counts: %w", err))
 	}
-	errs = append(errs, a.roster.rehash(last))
-	// The journal is as durable as the rest. Whatever is not added up within a
-	// moment is at the next start.
-	moment, cancel := context.WithTimeout(last, lastFold)
-	defer cancel()
-	if err := a.store.Fold(moment); err != nil {
-		a.log.DebugContext(ctx, "the journal of key counts is left for the next start", slog.Any("error", err))
+	if a.standing.up() {
+		errs = append(errs, a.settleDown(last))
 	}
 	errs = append(errs, a.release())
 	return errors.Join(errs...)
 }
 
+// settleDown does what is good to have done at the end, where the store is in
+// reach. On one that others use it is no error if something of it fails: it will
+// be done by another, or at the next start.
+func (a *App) settleDown(ctx context.Context) error {
+	err := a.roster.rehash(ctx)
+	// The journal is as durable as the rest. Whatever is not added up within a
+	// moment is at the next start.
+	moment, cancel := context.WithTimeout(ctx, lastFold)
+	defer cancel()
+	if err := a.fold(moment); err != nil {
+		a.log.DebugContext(ctx, "the journal of key counts is left for the next start", slog.Any("error", err))
+	}
+	a.leases.dropAll(ctx)
+	if a.mirror != nil && a.standing.up() {
+		moment, cancel := context.WithTimeout(ctx, lastMirror)
+		defer cancel()
+		if err := a.mirror.renew(moment); err != nil {
+			a.log.DebugContext(ctx, "the local mirror is left as it was", slog.Any("error", err))
+		}
+	}
+	if a.store.Shared() {
+		return nil
+	}
+	return err
+}
+
 // release lets go of what Start took, in reverse order.
 func (a *App) release() error {
 	var errs []error
+	if a.redis != nil {
+		errs = append(errs, a.redis.Close())
+	}
 	if a.store != nil {
-		errs = append(errs, a.store.Close())
+		if err := a.store.Close(); !a.store.Shared() {
+			errs = append(errs, err) // a connection that is lost already needs no closing
+		}
+	}
+	if a.local != nil {
+		errs = append(errs, a.local.Close())
 	}
 	if a.lock != nil {
 		errs = append(errs, removeInstance(a.cfg.DataDir), a.lock.Release())
@@ -293,8 +440,13 @@ func (a *App) abandon() {
 	} else if a.listener != nil {
 		_ = a.listener.Close()
 	}
-	if a.store != nil {
-		_ = a.store.Close() // the first error is what counts
+	if a.redis != nil {
+		_ = a.redis.Close() // the first error is what counts
+	}
+	for _, s := range []*sqlstore.Store{a.store, a.local} {
+		if s != nil {
+			_ = s.Close()
+		}
 	}
 	if a.lock != nil {
 		_ = a.lock.Release()
@@ -328,26 +480,6 @@ func Reachable(listen string) string {
 		host = "127.0.0.1"
 	}
 	return net.JoinHostPort(host, port)
-}
-
-// Supported refuses settings that this version cannot honour: to ignore them
-// would be worse. The error names the first of them.
-func Supported(cfg *config.Config) error {
-	for _, s := range []struct {
-		set  bool
-		name string
-		cure string
-	}{
-		{cfg.DatabaseURL != "", "DATABASE_URL", "this version keeps its data in DATA_DIR"},
-		{cfg.RedisURL != "", "REDIS_URL", "this version runs as one instance"},
-		{cfg.SupabaseRESTURL != "", "SUPABASE_REST_URL", "this version keeps its data in DATA_DIR"},
-		{cfg.DisableKVStorage, "DISABLE_KV_STORAGE", "this version keeps its data in DATA_DIR"},
-	} {
-		if s.set {
-			return fmt.Errorf("%s is not supported yet: %s; unset it to start", s.name, s.cure)
-		}
-	}
-	return nil
 }
 
 // Roster changes the App's keys and tokens.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"time"
 
 	"ollama-api-pool/internal/dataplane/cache"
@@ -28,10 +29,23 @@ func (a *App) CacheFigures() []gateway.CacheFigures {
 	return []gateway.CacheFigures{response, a.models.Figures()}
 }
 
-// ClearCache forgets what a pattern means in every cache, and returns how many
-// entries those were: a word that occurs in provider/path/model, or a pattern
-// with * for any run of characters; nothing means all.
-func (a *App) ClearCache(pattern string) int {
+// ClearCache forgets what a pattern means in every cache, on every instance, and
+// returns how many entries those were here: a word that occurs in
+// provider/path/model, or a pattern with * for any run of characters; nothing
+// means all.
+func (a *App) ClearCache(ctx context.Context, pattern string) (int, error) {
+	n := a.clearHere(pattern)
+	if !a.store.Shared() {
+		return n, nil
+	}
+	return n, a.announce(ctx, gateway.Change{Kind: gateway.ChangeCache, Detail: pattern})
+}
+
+// clearHere clears the caches of this instance, and what Redis keeps for all.
+func (a *App) clearHere(pattern string) int {
+	if a.models == nil {
+		return 0 // nothing is served
+	}
 	n := a.models.Clear(pattern)
 	if a.answers != nil {
 		n += a.answers.Clear(pattern)

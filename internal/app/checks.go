@@ -34,6 +34,7 @@ type Checks struct {
 	probers map[gateway.ProviderName]*prober // of the providers that are not disabled
 	options check.Options                    // concurrency and pace
 	by      string
+	leads   func() bool // this instance keeps the schedule
 	log     *slog.Logger
 }
 
@@ -44,7 +45,7 @@ func (a *App) newChecks(deps Deps) (*Checks, error) {
 		by = byCommand // nothing is served
 	}
 	c := &Checks{
-		Registry: a.jobs, roster: a.roster, probers: map[gateway.ProviderName]*prober{}, by: by, log: a.log,
+		Registry: a.jobs, roster: a.roster, probers: map[gateway.ProviderName]*prober{}, by: by, leads: a.leases.leads, log: a.log,
 		options: check.Options{Concurrency: a.cfg.CheckConcurrency, PerSecond: a.cfg.CheckPerSecond},
 	}
 	for _, name := range gateway.Providers() {
@@ -148,7 +149,7 @@ func (c *Checks) apply(ctx context.Context, p gateway.ProviderName, outcomes []o
 		}
 		done = append(done, check.Checked{CheckResult: o.CheckResult, State: status})
 	}
-	err := c.roster.writer.alone(ctx, func() error { // which writes the states first
+	err := c.roster.writer.alone(ctx, func(ctx context.Context) error { // which writes the states first
 		if len(events.Events) > 0 {
 			if err := c.roster.store.Apply(ctx, []gateway.Delta{events}); err != nil {
 				return err
@@ -306,8 +307,11 @@ func (w *checkWork) settle(ctx context.Context, p *jobs.Progress, results []chec
 
 // recheck is what the schedule does: the keys that failed, or were disabled by
 // failures, are checked before they return. Where a job runs it waits for the
-// next time.
+// next time. Of several instances one does so for all.
 func (c *Checks) recheck(ctx context.Context) error {
+	if !c.leads() {
+		return nil
+	}
 	var errs []error
 	for p := range c.probers {
 		ids, err := c.failedKeys(ctx, p)
@@ -340,11 +344,16 @@ func (c *Checks) failedKeys(ctx context.Context, p gateway.ProviderName) ([]gate
 	if err := c.roster.writer.flush(ctx); err != nil {
 		return nil, err
 	}
-	failed, err := c.roster.store.KeyIDs(ctx, p, gateway.KeyFilter{Status: gateway.KeyFailed})
+	find := func(status gateway.KeyStatus) ([]gateway.KeyID, error) {
+		return asked(ctx, c.roster.ask, func(ctx context.Context) ([]gateway.KeyID, error) {
+			return c.roster.store.KeyIDs(ctx, p, gateway.KeyFilter{Status: status})
+		})
+	}
+	failed, err := find(gateway.KeyFailed)
 	if err != nil {
 		return nil, err
 	}
-	disabled, err := c.roster.store.KeyIDs(ctx, p, gateway.KeyFilter{Status: gateway.KeyDisabled})
+	disabled, err := find(gateway.KeyDisabled)
 	if err != nil {
 		return nil, err
 	}

@@ -59,7 +59,7 @@ func TakeDataDir(dir string) (*Lock, error) {
 		return nil, fmt.Errorf("data directory %s cannot be written: %w: give it to the user who runs this, or choose another with DATA_DIR", dir, plainCause(err))
 	}
 	if !ok {
-		return nil, fmt.Errorf("%w %s%s: stop it, or choose another directory with DATA_DIR", ErrHeld, dir, holder(dir))
+		return nil, fmt.Errorf("%w %s%s: stop it, or choose another directory with DATA_DIR (two instances on one machine need two)", ErrHeld, dir, holder(dir))
 	}
 	if err := removeInstance(dir); err != nil { // of one that was killed: nobody must be sent there
 		_ = file.Unlock()
@@ -92,6 +92,9 @@ func plainCause(err error) error {
 type Instance struct {
 	PID  int    `json:"pid"`
 	Addr string `json:"addr"` // host:port that reaches it on this machine
+	// Store is the fingerprint of the database on which it works, "" for the
+	// file in the data directory.
+	Store string `json:"store,omitempty"`
 }
 
 func holder(dir string) string {

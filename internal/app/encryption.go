@@ -48,9 +48,6 @@ func Reencrypt(ctx context.Context, cfg *config.Config, from, to gateway.Secret,
 
 // storeOf is where the store lies, if there is one.
 func storeOf(cfg *config.Config) (string, error) {
-	if err := Supported(cfg); err != nil {
-		return "", err
-	}
 	path := StorePath(cfg.DataDir)
 	_, err := os.Stat(path)
 	switch {
@@ -74,6 +71,9 @@ func noStore(dir string) error {
 // FindStore fails with ErrNoStore where the data directory holds no store and
 // nobody is about to make one there. It changes nothing.
 func FindStore(cfg *config.Config) error {
+	if InDatabase(cfg) {
+		return nil // it shows when it is opened
+	}
 	_, err := storeOf(cfg)
 	if !errors.Is(err, ErrNoStore) {
 		return err

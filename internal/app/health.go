@@ -11,6 +11,7 @@ import (
 
 type healthAnswer struct {
 	Status     string                                   `json:"status"`
+	Reasons    []string                                 `json:"reasons,omitempty"` // why it is degraded
 	Service    string                                   `json:"service"`
 	Version    string                                   `json:"version"`
 	Configured bool                                     `json:"configured"`
@@ -73,8 +74,29 @@ func (a *App) health(w http.ResponseWriter, r *http.Request) {
 		h.Providers[name] = p
 	}
 	status := http.StatusOK
-	if r.URL.Path == "/health/ready" && !ready {
-		status, h.Status = http.StatusServiceUnavailable, "not ready"
+	if r.URL.Path == "/health/ready" {
+		if h.Reasons = a.degraded(); len(h.Reasons) > 0 {
+			h.Status = "degraded"
+		}
+		if !ready {
+			status, h.Status, h.Reasons = http.StatusServiceUnavailable, "not ready", nil
+		}
 	}
 	_ = httpkit.WriteJSON(w, status, h) // the client may be gone
+}
+
+// degraded says what is out of reach, in a few words each and without an address.
+// Clients are served all the same. An App that is not open yet is not degraded.
+func (a *App) degraded() []string {
+	if !a.ready.Load() {
+		return nil
+	}
+	var reasons []string
+	if o, down := a.standing.outage(); down {
+		reasons = append(reasons, "the database is out of reach since "+o.Since.UTC().Format(time.RFC3339)+": "+o.Why)
+	}
+	if a.redis != nil && !a.redis.Up() {
+		reasons = append(reasons, "Redis is out of reach since "+a.redis.Status().Since.UTC().Format(time.RFC3339)+": limits and caches are each instance's own")
+	}
+	return reasons
 }

@@ -19,9 +19,19 @@ const (
 )
 
 // tidy deletes what is older than it is to be kept. What fails is tried again
-// at the next call; nobody waits for it.
+// at the next call; nobody waits for it. Of several instances one does so for
+// all, and also forgets what only they need.
 func (a *App) tidy(ctx context.Context) error {
+	if !a.standing.up() || !a.leases.leads() {
+		return nil
+	}
 	now := time.Now()
+	if a.store.Shared() {
+		err := errors.Join(a.store.PruneChanges(ctx, now.Add(-keepChanges)), a.store.PruneInstances(ctx, now.Add(-keepInstances)))
+		if err != nil {
+			return err
+		}
+	}
 	days := func(n int) time.Time { return now.AddDate(0, 0, -n) }
 	return errors.Join(
 		a.store.PruneStats(ctx, sqlstore.StatsKeep{
@@ -33,6 +43,14 @@ func (a *App) tidy(ctx context.Context) error {
 		a.store.PruneJobs(ctx, keepJobs),
 		a.store.PruneSessions(ctx),
 	)
+}
+
+// fold adds the journal of key counts up. Of several instances one does so.
+func (a *App) fold(ctx context.Context) error {
+	if !a.standing.up() || !a.leases.leads() {
+		return nil
+	}
+	return a.store.Fold(ctx)
 }
 
 // How the journal of key counts is added up: with a pause so many times as long

@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/storage/sqlstore"
 )
 
 // seedLimits tells the limits what tokens have used since midnight, so that
 // neither a restart nor a new limit gives anything back. Tokens that are counted
 // already are left alone, and those without limits forgotten. It comes before
 // the tokens are lent their limits: what is used from then on is counted.
-func (r *Roster) seedLimits(ctx context.Context, tokens ...gateway.Token) error {
+func (r *Roster) seedLimits(ctx context.Context, from *sqlstore.Store, tokens ...gateway.Token) error {
 	var hashes []string
 	for i := range tokens {
 		switch _, known := r.limits.Usage(tokens[i].Hash); {
@@ -28,7 +29,7 @@ func (r *Roster) seedLimits(ctx context.Context, tokens ...gateway.Token) error 
 	now := r.now()
 	used := map[string]*gateway.Tally{}
 	for name := range r.pools {
-		tallies, err := r.store.Tallies(ctx, name, gateway.TallyQuery{
+		tallies, err := from.Tallies(ctx, name, gateway.TallyQuery{
 			Of: gateway.OfToken, Names: hashes, Per: gateway.PerDay, Since: now.UTC().Truncate(24 * time.Hour), Counted: true,
 		})
 		if err != nil {

@@ -138,7 +138,12 @@ func TestResponseCacheSettings(t *testing.T) {
 		f.Bytes = 0
 		equal(t, want.Name, f, want)
 	}
-	equal(t, "cleared by pattern", p.app.ClearCache("gpt-oss*"), 1)
-	equal(t, "cleared", p.app.ClearCache(""), 1)
-	equal(t, "cleared once more", p.app.ClearCache(""), 0)
+	for _, step := range []struct {
+		pattern string
+		want    int
+	}{{"gpt-oss*", 1}, {"", 1}, {"", 0}} {
+		n, err := p.app.ClearCache(t.Context(), step.pattern)
+		equal(t, "cleared "+step.pattern, n, step.want)
+		equal(t, "error", err, nil)
+	}
 }

@@ -8,6 +8,11 @@ import (
 // snapshot is what Prometheus is shown besides the requests themselves.
 func (a *App) snapshot() metrics.Snapshot {
 	s := metrics.Snapshot{LogDropped: a.trail.Dropped(), Agents: a.Agents(), Refusals: a.Refusals()}
+	s.Database, s.Spooled, s.Instances = a.standing.up(), int64(a.writer.waits()), int64(len(a.presence.list()))
+	if a.redis != nil {
+		up := a.redis.Up()
+		s.Redis = &up
+	}
 	for _, p := range gateway.Providers() {
 		pl := a.pools[p]
 		s.Providers = append(s.Providers, metrics.Provider{

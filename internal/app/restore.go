@@ -48,7 +48,7 @@ type Restored struct {
 // ErrHeld while an instance runs there, and with ErrStoreThere, unless it is
 // forced, where there is a store.
 func Restore(ctx context.Context, cfg *config.Config, r io.Reader, o RestoreOptions) (done Restored, err error) {
-	if err := Supported(cfg); err != nil {
+	if err := notInDatabase(cfg); err != nil {
 		return Restored{}, err
 	}
 	dir := cfg.DataDir
@@ -85,6 +85,14 @@ func Restore(ctx context.Context, cfg *config.Config, r io.Reader, o RestoreOpti
 	}
 	aside, err := finishRestore(dir)
 	return Restored{Manifest: m, Aside: aside}, err
+}
+
+// notInDatabase refuses to restore into a database.
+func notInDatabase(cfg *config.Config) error {
+	if !InDatabase(cfg) {
+		return nil
+	}
+	return errors.New("a backup is restored into a data directory, not into a database: restore it with DATABASE_URL unset, and take it there with 'ollama-api-pool migrate --from FILE --to DATABASE_URL'")
 }
 
 // prepareRestore unpacks a backup into part and makes sure that this program,
@@ -274,7 +282,7 @@ type BackupReport struct {
 
 // ReadBackup checks a backup as Restore does, and changes nothing.
 func ReadBackup(ctx context.Context, cfg *config.Config, r io.Reader, progress func(done int64)) (report BackupReport, err error) {
-	if err := Supported(cfg); err != nil {
+	if err := notInDatabase(cfg); err != nil {
 		return BackupReport{}, err
 	}
 	dir, err := roomFor(cfg.DataDir)

@@ -26,26 +26,69 @@ type Roster struct {
 	limits *limit.Tokens
 	writer *writer
 	now    func() time.Time
-	behind bool // the store has changes that memory lacks; belongs to follow
+	behind bool   // the store has changes that memory lacks; belongs to follow
+	others func() // tells other instances to look; nil: there are none
+
+	sessions remembered
+}
+
+// settled asks the store after writing down what is pending, so that the answer
+// has it. While the database is out of reach it fails at once.
+func (r *Roster) settled(ctx context.Context, question func(ctx context.Context) error) error {
+	if err := r.writer.settle(ctx); err != nil {
+		return err
+	}
+	return r.ask(ctx, question)
+}
+
+// ask asks the store. While the database is out of reach it fails at once.
+func (r *Roster) ask(ctx context.Context, question func(ctx context.Context) error) error {
+	return r.writer.standing.ask(ctx, question)
+}
+
+// asked puts a question in a way, ask or settled, and gives the answer.
+func asked[T any](ctx context.Context, way func(context.Context, func(context.Context) error) error, question func(context.Context) (T, error)) (answer T, err error) {
+	err = way(ctx, func(ctx context.Context) (err error) {
+		answer, err = question(ctx)
+		return err
+	})
+	return answer, err
+}
+
+// acted takes over which version of the keys' states an act of the operator has
+// made, and tells the others. What cannot be read now is compared soon.
+func (r *Roster) acted(ctx context.Context, p gateway.ProviderName, ids []gateway.KeyID) {
+	_ = r.writer.followMarks(ctx, p, ids)
+	r.hint()
+}
+
+func (r *Roster) hint() {
+	if r.others != nil {
+		r.others()
+	}
 }
 
 // Keys returns a page of keys and how many there are in all.
 func (r *Roster) Keys(ctx context.Context, p gateway.ProviderName, q gateway.KeyQuery) ([]gateway.Key, int, error) {
-	if err := r.writer.flush(ctx); err != nil {
-		return nil, 0, err
-	}
-	return r.store.Keys(ctx, p, q)
+	var keys []gateway.Key
+	var total int
+	err := r.settled(ctx, func(ctx context.Context) (err error) {
+		keys, total, err = r.store.Keys(ctx, p, q)
+		return err
+	})
+	return keys, total, err
 }
 
 // Key returns one key.
 func (r *Roster) Key(ctx context.Context, p gateway.ProviderName, id gateway.KeyID) (gateway.Key, error) {
-	if err := r.writer.flush(ctx); err != nil {
-		return gateway.Key{}, err
-	}
-	k, found, err := r.store.Key(ctx, p, id)
-	if err == nil && !found {
-		err = gateway.Errorf(gateway.KindNotFound, "no such key")
-	}
+	var k gateway.Key
+	err := r.settled(ctx, func(ctx context.Context) (err error) {
+		var found bool
+		if k, found, err = r.store.Key(ctx, p, id); err == nil && !found {
+			err = gateway.Errorf(gateway.KindNotFound, "no such key")
+		}
+		return err
+	})
 	return k, err
 }
 
@@ -60,7 +103,8 @@ func (r *Roster) CountKeys(p gateway.ProviderName) map[gateway.KeyStatus]int {
 // AddKeys adds all keys of a sequence or, after an error, none.
 func (r *Roster) AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.Seq2[gateway.Key, error]) (added, existing int, err error) {
 	var fresh []gateway.Key
-	err = r.writer.alone(ctx, func() (err error) {
+	err = r.writer.alone(ctx, func(ctx context.Context) (err error) {
+		fresh = nil
 		added, existing, err = r.store.AddKeys(ctx, p, keys, func(k gateway.Key) { fresh = append(fresh, k) })
 		if err != nil {
 			return err
@@ -70,6 +114,7 @@ func (r *Roster) AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.
 		for _, k := range fresh {
 			pl.Put(k, now)
 		}
+		r.hint()
 		return nil
 	})
 	if err != nil {
@@ -81,13 +126,14 @@ func (r *Roster) AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.
 // DeleteKeys deletes keys and returns which of them there were.
 func (r *Roster) DeleteKeys(ctx context.Context, p gateway.ProviderName, ids []gateway.KeyID) ([]gateway.KeyID, error) {
 	var deleted []gateway.KeyID
-	err := r.writer.alone(ctx, func() (err error) {
+	err := r.writer.alone(ctx, func(ctx context.Context) (err error) {
 		if deleted, err = r.store.DeleteKeys(ctx, p, ids); err != nil {
 			return err
 		}
 		for _, id := range deleted {
 			r.pools[p].Remove(id)
 		}
+		r.hint()
 		return nil
 	})
 	return deleted, err
@@ -97,7 +143,7 @@ func (r *Roster) DeleteKeys(ctx context.Context, p gateway.ProviderName, ids []g
 // returns which of them there were.
 func (r *Roster) EnableKeys(ctx context.Context, p gateway.ProviderName, ids []gateway.KeyID) ([]gateway.KeyID, error) {
 	var found []gateway.KeyID
-	err := r.writer.alone(ctx, func() error {
+	err := r.writer.alone(ctx, func(ctx context.Context) error {
 		found = r.known(p, ids)
 		note := gateway.Delta{Provider: p, Events: happened(found, gateway.KeyEvent{At: r.now(), What: gateway.EventEnabled, Detail: "by an operator"})}
 		if err := r.store.Apply(ctx, []gateway.Delta{note}); err != nil {
@@ -110,6 +156,7 @@ func (r *Roster) EnableKeys(ctx context.Context, p gateway.ProviderName, ids []g
 			r.pools[p].SetState(id, gateway.KeyState{}, r.now())
 			r.pools[p].ClearRefusals(id)
 		}
+		r.acted(ctx, p, found)
 		return nil
 	})
 	return found, err
@@ -123,7 +170,7 @@ func (r *Roster) DisableKeys(ctx context.Context, p gateway.ProviderName, ids []
 		s.DisabledUntil = r.now().Add(d)
 	}
 	var found []gateway.KeyID
-	err := r.writer.alone(ctx, func() error {
+	err := r.writer.alone(ctx, func(ctx context.Context) error {
 		found = r.known(p, ids)
 		change := gateway.Delta{Provider: p, Events: happened(found, gateway.KeyEvent{
 			At: r.now(), What: gateway.EventDisabled, Detail: "by an operator", Until: s.DisabledUntil,
@@ -137,6 +184,7 @@ func (r *Roster) DisableKeys(ctx context.Context, p gateway.ProviderName, ids []
 		for _, id := range found {
 			r.pools[p].SetState(id, s, r.now())
 		}
+		r.acted(ctx, p, found)
 		return nil
 	})
 	return found, err
@@ -155,18 +203,12 @@ func (r *Roster) known(p gateway.ProviderName, ids []gateway.KeyID) []gateway.Ke
 
 // Totals returns what was counted for a provider, ever.
 func (r *Roster) Totals(ctx context.Context, p gateway.ProviderName) (gateway.Counts, error) {
-	if err := r.writer.flush(ctx); err != nil {
-		return gateway.Counts{}, err
-	}
-	return r.store.Totals(ctx, p)
+	return asked(ctx, r.settled, func(ctx context.Context) (gateway.Counts, error) { return r.store.Totals(ctx, p) })
 }
 
 // Tokens lists the client tokens with their counts.
 func (r *Roster) Tokens(ctx context.Context) ([]gateway.Token, error) {
-	if err := r.writer.flush(ctx); err != nil {
-		return nil, err
-	}
-	return r.store.Tokens(ctx)
+	return asked(ctx, r.settled, r.store.Tokens)
 }
 
 // CreateToken issues a client token. The secret is returned here and never again.
@@ -181,7 +223,7 @@ func (r *Roster) CreateToken(ctx context.Context, name string, providers []gatew
 // RevokeToken deletes a client token, named by itself, its hash or its id. It
 // stops working at once.
 func (r *Roster) RevokeToken(ctx context.Context, ref string) error {
-	return r.writer.alone(ctx, func() error {
+	return r.writer.alone(ctx, func(ctx context.Context) error {
 		tokens, err := r.store.Tokens(ctx)
 		if err != nil {
 			return err
@@ -198,15 +240,17 @@ func (r *Roster) RevokeToken(ctx context.Context, ref string) error {
 		}
 		r.tokens.Remove(tokens[i].Hash)
 		r.limits.Forget(tokens[i].Hash)
+		r.hint()
 		return nil
 	})
 }
 
-// load fills memory from the store.
-func (r *Roster) load(ctx context.Context) error {
+// load fills memory from a store: the one that it is kept in, or the last mirror
+// of that.
+func (r *Roster) load(ctx context.Context, from *sqlstore.Store) error {
 	now := r.now()
 	for name, pl := range r.pools {
-		counts, err := r.store.CountKeys(ctx, name)
+		counts, err := from.CountKeys(ctx, name)
 		if err != nil {
 			return fmt.Errorf("count the %s keys: %w", name, err)
 		}
@@ -215,22 +259,24 @@ func (r *Roster) load(ctx context.Context) error {
 			n += c
 		}
 		pl.Grow(n)
-		if err := r.store.EachKey(ctx, name, func(k gateway.Key) error { r.take(pl, k, now); return nil }); err != nil {
+		if err := from.EachKey(ctx, name, func(k gateway.Key) error { r.take(pl, k, now); return nil }); err != nil {
 			return fmt.Errorf("load the %s keys: %w", name, err)
 		}
-		if err := r.store.EachRefusal(ctx, name, func(f gateway.Refusal) error { pl.PutRefusal(f, now); return nil }); err != nil {
+		if err := from.EachRefusal(ctx, name, func(f gateway.Refusal) error { pl.PutRefusal(f, now); return nil }); err != nil {
 			return fmt.Errorf("load what models %s keys may not use: %w", name, err)
 		}
 	}
-	return r.loadTokens(ctx)
+	return r.loadTokensOf(ctx, from)
 }
 
-func (r *Roster) loadTokens(ctx context.Context) error {
-	tokens, err := r.store.Tokens(ctx)
+func (r *Roster) loadTokens(ctx context.Context) error { return r.loadTokensOf(ctx, r.store) }
+
+func (r *Roster) loadTokensOf(ctx context.Context, from *sqlstore.Store) error {
+	tokens, err := from.Tokens(ctx)
 	if err != nil {
 		return fmt.Errorf("load the client tokens: %w", err)
 	}
-	if err := r.seedLimits(ctx, tokens...); err != nil {
+	if err := r.seedLimits(ctx, from, tokens...); err != nil {
 		return err
 	}
 	r.tokens.Replace(tokens)
@@ -248,7 +294,7 @@ func (r *Roster) follow(ctx context.Context) error {
 	if r.behind = r.behind || changed; !r.behind {
 		return nil
 	}
-	return r.writer.alone(ctx, func() error {
+	return r.writer.alone(ctx, func(ctx context.Context) error {
 		for name := range r.pools {
 			if err := r.followKeys(ctx, name); err != nil {
 				return fmt.Errorf("load the %s keys again: %w", name, err)
@@ -283,7 +329,10 @@ func (r *Roster) followKeys(ctx context.Context, name gateway.ProviderName) erro
 // they have been used. Which those are is asked only when nothing else changes
 // tokens, or one that is revoked meanwhile would come back.
 func (r *Roster) rehash(ctx context.Context) error {
-	return r.writer.alone(ctx, func() error {
+	if !r.writer.standing.up() {
+		return nil
+	}
+	return r.writer.alone(ctx, func(ctx context.Context) error {
 		var errs []error
 		for _, t := range r.tokens.TakeUsedPlain() {
 			err := r.store.HashPlainToken(ctx, t)

@@ -13,27 +13,24 @@ import (
 
 // KeyIDs returns the keys that a filter chooses, by what is in memory by now.
 func (r *Roster) KeyIDs(ctx context.Context, p gateway.ProviderName, f gateway.KeyFilter) ([]gateway.KeyID, error) {
-	if err := r.writer.flush(ctx); err != nil {
-		return nil, err
-	}
-	return r.store.KeyIDs(ctx, p, f)
+	return asked(ctx, r.settled, func(ctx context.Context) ([]gateway.KeyID, error) { return r.store.KeyIDs(ctx, p, f) })
 }
 
 // Categories counts the keys of a provider by category.
 func (r *Roster) Categories(ctx context.Context, p gateway.ProviderName) ([]gateway.CategoryCount, error) {
-	return r.store.Categories(ctx, p)
+	return asked(ctx, r.ask, func(ctx context.Context) ([]gateway.CategoryCount, error) { return r.store.Categories(ctx, p) })
 }
 
 // EachKey calls visit for every key that a filter chooses, as they were at one
 // moment, and stops at its first error. visit must not change keys.
 func (r *Roster) EachKey(ctx context.Context, p gateway.ProviderName, f gateway.KeyFilter, visit func(gateway.Key) error) error {
-	if err := r.writer.flush(ctx); err != nil {
+	if err := r.writer.settle(ctx); err != nil {
 		return err
 	}
 	if f == (gateway.KeyFilter{}) {
-		return r.store.EachKey(ctx, p, visit)
+		return r.eachKey(ctx, p, visit)
 	}
-	ids, err := r.store.KeyIDs(ctx, p, f)
+	ids, err := asked(ctx, r.ask, func(ctx context.Context) ([]gateway.KeyID, error) { return r.store.KeyIDs(ctx, p, f) })
 	if err != nil {
 		return err
 	}
@@ -41,7 +38,7 @@ func (r *Roster) EachKey(ctx context.Context, p gateway.ProviderName, f gateway.
 	for _, id := range ids {
 		chosen[id] = struct{}{}
 	}
-	return r.store.EachKey(ctx, p, func(k gateway.Key) error {
+	return r.eachKey(ctx, p, func(k gateway.Key) error {
 		if _, ok := chosen[gateway.IDOfKey(k.Secret)]; !ok {
 			return nil
 		}
@@ -49,11 +46,20 @@ func (r *Roster) EachKey(ctx context.Context, p gateway.ProviderName, f gateway.
 	})
 }
 
+// eachKey visits every key. Whoever takes them may be slow, so it has no end in
+// time but the caller's.
+func (r *Roster) eachKey(ctx context.Context, p gateway.ProviderName, visit func(gateway.Key) error) error {
+	if err := r.writer.standing.refusal(); err != nil {
+		return err
+	}
+	return r.writer.standing.judge(ctx, r.store.EachKey(ctx, p, visit))
+}
+
 // ClearRest ends the rest of keys and returns which of them rested. Their other
 // marks stay.
 func (r *Roster) ClearRest(ctx context.Context, p gateway.ProviderName, ids []gateway.KeyID) ([]gateway.KeyID, error) {
 	var rested []gateway.KeyID
-	err := r.writer.alone(ctx, func() error {
+	err := r.writer.alone(ctx, func(ctx context.Context) error {
 		now := r.now()
 		change := gateway.Delta{Provider: p}
 		for _, id := range ids {
@@ -70,7 +76,8 @@ func (r *Roster) ClearRest(ctx context.Context, p gateway.ProviderName, ids []ga
 			r.pools[p].Restore(gateway.Delta{Provider: p, States: change.States})
 			return err
 		}
-		return r.writer.takeOver(ctx, p, rested)
+		r.acted(ctx, p, rested)
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -90,18 +97,12 @@ func happened(ids []gateway.KeyID, e gateway.KeyEvent) []gateway.KeyEvent {
 
 // KeyEvents returns what happened to a key, the newest first.
 func (r *Roster) KeyEvents(ctx context.Context, p gateway.ProviderName, id gateway.KeyID, limit int) ([]gateway.KeyEvent, error) {
-	if err := r.writer.flush(ctx); err != nil {
-		return nil, err
-	}
-	return r.store.KeyEvents(ctx, p, id, limit)
+	return asked(ctx, r.settled, func(ctx context.Context) ([]gateway.KeyEvent, error) { return r.store.KeyEvents(ctx, p, id, limit) })
 }
 
 // KeyHours returns a key's attempts by the hour; hours without any are left out.
 func (r *Roster) KeyHours(ctx context.Context, p gateway.ProviderName, id gateway.KeyID, since time.Time) ([]gateway.KeyHour, error) {
-	if err := r.writer.flush(ctx); err != nil {
-		return nil, err
-	}
-	return r.store.KeyHours(ctx, p, id, since)
+	return asked(ctx, r.settled, func(ctx context.Context) ([]gateway.KeyHour, error) { return r.store.KeyHours(ctx, p, id, since) })
 }
 
 // KeyRefusals returns the models that a key may not use.
@@ -121,7 +122,12 @@ const jobsPage = 100
 // ImportAt finds the import that ran at a time, if there was one.
 func (r *Roster) ImportAt(ctx context.Context, p gateway.ProviderName, at time.Time) (gateway.Job, bool, error) {
 	for offset := 0; ; offset += jobsPage {
-		jobs, total, err := r.store.Jobs(ctx, gateway.JobImport, offset, jobsPage)
+		var jobs []gateway.Job
+		var total int
+		err := r.ask(ctx, func(ctx context.Context) (err error) {
+			jobs, total, err = r.store.Jobs(ctx, gateway.JobImport, offset, jobsPage)
+			return err
+		})
 		if err != nil {
 			return gateway.Job{}, false, err
 		}
@@ -147,11 +153,12 @@ func (r *Roster) IssueToken(ctx context.Context, t gateway.Token) (gateway.Token
 	if issued.CreatedAt.IsZero() {
 		issued.CreatedAt = r.now().UTC()
 	}
-	err := r.writer.alone(ctx, func() error {
+	err := r.writer.alone(ctx, func(ctx context.Context) error {
 		if err := r.store.AddToken(ctx, issued); err != nil {
 			return err
 		}
 		r.tokens.Put(issued)
+		r.hint()
 		return nil
 	})
 	if err != nil {
@@ -163,14 +170,15 @@ func (r *Roster) IssueToken(ctx context.Context, t gateway.Token) (gateway.Token
 // UpdateToken changes a client token, named by its hash, and reports whether it
 // is there. The change holds at once.
 func (r *Roster) UpdateToken(ctx context.Context, hash string, c gateway.TokenChange) (t gateway.Token, found bool, err error) {
-	err = r.writer.alone(ctx, func() error {
+	err = r.writer.alone(ctx, func(ctx context.Context) error {
 		if t, found, err = r.store.UpdateToken(ctx, hash, c); err != nil || !found {
 			return err
 		}
-		if err := r.seedLimits(ctx, t); err != nil {
+		if err := r.seedLimits(ctx, r.store, t); err != nil {
 			return err
 		}
 		r.tokens.Put(t)
+		r.hint()
 		return nil
 	})
 	return t, found, err
@@ -179,7 +187,7 @@ func (r *Roster) UpdateToken(ctx context.Context, hash string, c gateway.TokenCh
 // ChangeToken changes a client token, named by itself, its hash or its id; one
 // that is not there is a gateway.Error of KindNotFound.
 func (r *Roster) ChangeToken(ctx context.Context, ref string, c gateway.TokenChange) (gateway.Token, error) {
-	tokens, err := r.store.Tokens(ctx)
+	tokens, err := asked(ctx, r.ask, r.store.Tokens)
 	if err != nil {
 		return gateway.Token{}, err
 	}
@@ -196,29 +204,29 @@ func (r *Roster) ChangeToken(ctx context.Context, ref string, c gateway.TokenCha
 	return gateway.Token{}, gateway.Errorf(gateway.KindNotFound, "no such token")
 }
 
-// AddSession keeps a session and forgets those that have ended.
-func (r *Roster) AddSession(ctx context.Context, s gateway.Session) error {
-	if err := r.store.PruneSessions(ctx); err != nil {
-		return err
-	}
-	return r.store.AddSession(ctx, s)
-}
-
-// Session returns the session of a hash, and whether there is one that has not
-// ended.
-func (r *Roster) Session(ctx context.Context, hash string) (gateway.Session, bool, error) {
-	return r.store.Session(ctx, hash)
-}
-
-// DeleteSession ends a session, if there is one.
-func (r *Roster) DeleteSession(ctx context.Context, hash string) error {
-	return r.store.DeleteSession(ctx, hash)
-}
-
 // Storage tells where the data lie.
 func (a *App) Storage() admin.Storage {
-	path := StorePath(a.cfg.DataDir)
-	return admin.Storage{Engine: "sqlite", Path: path, Bytes: fileSizes(path, path+"-wal"), Encrypted: a.store.Encrypted()}
+	out := admin.Storage{Engine: a.store.Engine(), Encrypted: a.cfg.EncryptionKey != "", Spooled: a.writer.waits()}
+	if a.store.Shared() {
+		out.Host = a.store.Place()
+	} else {
+		out.Path = StorePath(a.cfg.DataDir)
+		out.Bytes, out.Encrypted = fileSizes(out.Path, out.Path+"-wal"), a.store.Encrypted()
+	}
+	if a.local != nil {
+		out.Local = LocalPath(a.cfg.DataDir)
+		out.Bytes = fileSizes(out.Local, out.Local+"-wal")
+	}
+	if o, down := a.standing.outage(); down {
+		out.Outage, out.OutageSince, out.LastAnswer = o.Why, o.Since, o.LastOK
+	}
+	if a.redis != nil {
+		s := a.redis.Status()
+		out.Redis = &admin.Redis{Address: s.Address, Mode: string(s.Mode), Up: s.Up, Since: s.Since, Error: s.Error}
+	}
+	out.Degraded = a.degraded()
+	out.Instances = a.knownInstances()
+	return out
 }
 
 // Upstreams tells how the upstream services are used.

@@ -32,13 +32,14 @@ func (a *App) routes(deps Deps) (http.Handler, error) {
 	}, admin.Options{
 		Token:          a.adminToken,
 		ImportMaxBytes: a.cfg.ImportMaxBytes,
-		SpoolDir:       a.cfg.DataDir,
+		SpoolDir:       a.spoolDir(),
 		Origins:        a.cfg.CORSAllowedOrigins,
 		Clients:        httpkit.NewClients(a.cfg.TrustedProxies),
 		Version:        a.version,
 		Started:        a.started,
 		Settings:       deps.Settings,
-		Storage:        "sqlite",
+		Storage:        a.store.Engine(),
+		Closed:         a.standing.refusal,
 		Encrypted:      a.cfg.EncryptionKey != "",
 		RequestLog:     string(a.cfg.RequestLog),
 		MetricsPublic:  a.cfg.MetricsPublic,
@@ -61,6 +62,14 @@ func (a *App) routes(deps Deps) (http.Handler, error) {
 	}), nil
 }
 
+// spoolDir is where large imports wait until they are complete, "" for in memory.
+func (a *App) spoolDir() string {
+	if a.cfg.DisableKVStorage || a.lock == nil {
+		return ""
+	}
+	return a.cfg.DataDir
+}
+
 // dataPlane is the way of a client's request, outermost step first.
 func (a *App) dataPlane(deps Deps) (http.Handler, error) {
 	forwarder, err := a.forwarder(deps)
@@ -71,6 +80,7 @@ func (a *App) dataPlane(deps Deps) (http.Handler, error) {
 	a.models = cache.NewModels(a.cfg.ModelsCacheTTL, time.Now)
 	a.answers = a.answerCache(forwarder)
 	a.window = limit.NewWindow(a.cfg.RateLimitRequests, a.cfg.RateLimitWindow, time.Now)
+	a.shareCounts()
 	a.agents = limit.NewAgents(a.cfg.BotDetectionMode == config.BotBlock, a.log, time.Now)
 	steps := httpkit.Chain(forwarder.Serve,
 		httpkit.Identify,

@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -13,81 +15,335 @@ import (
 )
 
 // flushEvery is how often counters and states are written down. What a kill
-// can cost is this and the time of one write, together under a second.
+// can cost is this and the time of one write, together under a second and a
+// half: a write to a database that takes longer is noted on the local disk, see
+// keepAfter.
 const flushEvery = 900 * time.Millisecond
 
-// writer writes down what memory has counted and learnt.
-type writer struct {
-	store  *sqlstore.Store
-	pools  map[gateway.ProviderName]*pool.Pool
-	ledger *usage.Ledger
-	trail  *usage.Trail
+// settlePatience is how long who only wants to read waits for somebody else's
+// change before the figures are read without the last second.
+const settlePatience = 2 * time.Second
 
-	// mu keeps writes to the store and the changes of memory that belong to
-	// them in one order. No request of the data plane waits for it.
-	mu sync.Mutex
+// writer writes down what memory has counted and learnt, in numbered batches.
+// A batch that may or may not have arrived is sent again as it is, until it is
+// known that it has; the database takes each once.
+type writer struct {
+	store    *sqlstore.Store
+	local    *sqlstore.Store // where batches wait for a database that is out of reach; nil: they wait in memory
+	standing *standing
+	instance string // names this run in batches; "": the store is a file of our own, and nothing is ambiguous
+	pools    map[gateway.ProviderName]*pool.Pool
+	ledger   *usage.Ledger
+	trail    *usage.Trail
+	log      *slog.Logger
+	now      func() time.Time
+	hint     func() // after states of keys were written, for the others; may be nil
+
+	// turn holds one place: who has it may write to the store and make the
+	// changes of memory that belong to that, in one order. No request of the
+	// data plane waits for it.
+	turn  chan struct{}
+	known int64 // belongs to who has the turn: the last batch of this run of which it is known what became of its states
+
+	taking   sync.Mutex // guards what follows, and the order in which batches get to the local store; held while that is written
+	number   int64
+	pending  *gateway.Batch // taken from memory and not known to be written
+	spooled  int            // batches in the local store
+	sending  int64          // the last of them that may have been sent
+	written  time.Time      // when everything was written, here or there
+	dropped  int            // entries of the request log for which there was no room, in this outage
+	deepened bool           // it was said that the spool grows large
 }
 
-// flush writes what is pending, all of it or, after an error, none: then it
-// stays pending.
+func newWriter() *writer {
+	return &writer{turn: make(chan struct{}, 1), log: slog.New(slog.DiscardHandler), now: time.Now}
+}
+
+// enter waits for the turn; leave ends it.
+func (w *writer) enter(ctx context.Context) error {
+	select {
+	case w.turn <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case w.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (w *writer) leave() { <-w.turn }
+
+// flush writes what is pending. After an error it stays pending.
 func (w *writer) flush(ctx context.Context) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.flushLocked(ctx)
+	return w.standing.ask(ctx, func(ctx context.Context) error {
+		if err := w.enter(ctx); err != nil {
+			return err
+		}
+		defer w.leave()
+		return w.flushNow(ctx)
+	})
+}
+
+// settle is flush for who wants to read: while somebody changes much, what the
+// store has is good enough.
+func (w *writer) settle(ctx context.Context) error {
+	if !w.standing.shared() {
+		return w.flush(ctx)
+	}
+	if err := w.standing.refusal(); err != nil {
+		return err
+	}
+	wait, cancel := context.WithTimeout(ctx, settlePatience)
+	defer cancel()
+	if err := w.enter(wait); err != nil {
+		return ctx.Err()
+	}
+	defer w.leave()
+	return w.standing.ask(ctx, w.flushNow)
+}
+
+// runOnce is what a loop calls: it writes what is pending or, while the database
+// is out of reach, keeps it on the local disk.
+func (w *writer) runOnce(ctx context.Context) error {
+	if !w.standing.up() {
+		return w.keep(ctx)
+	}
+	err := w.flush(ctx)
+	if err != nil && !w.standing.up() {
+		return w.keep(ctx) // the outage is told elsewhere
+	}
+	return err
 }
 
 // alone writes what is pending and then makes a change, with nothing written
 // in between.
-func (w *writer) alone(ctx context.Context, change func() error) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if err := w.flushLocked(ctx); err != nil {
-		return err
-	}
-	return change()
+func (w *writer) alone(ctx context.Context, change func(ctx context.Context) error) error {
+	return w.standing.change(ctx, func(ctx context.Context) error {
+		if err := w.enter(ctx); err != nil {
+			return err
+		}
+		defer w.leave()
+		if err := w.standing.refusal(); err != nil {
+			return err // since it waited
+		}
+		if err := w.flushNow(ctx); err != nil {
+			return err
+		}
+		return change(ctx)
+	})
 }
 
-func (w *writer) flushLocked(ctx context.Context) error {
-	counted, trail := w.ledger.Drain(), w.trail.Drain()
-	learnt := make([]gateway.Delta, 0, len(w.pools))
-	for _, p := range w.pools {
-		if d := p.Drain(); !d.Empty() {
-			learnt = append(learnt, d)
+// flushNow writes everything: what waits on the local disk, what was sent and
+// may have arrived, and what has come since. The caller has the turn.
+func (w *writer) flushNow(ctx context.Context) error {
+	for {
+		if err := w.replay(ctx); err != nil {
+			return err
+		}
+		b, fresh := w.next()
+		switch {
+		case b == nil && w.waits() > 0:
+			continue // it was kept on the local disk meanwhile
+		case b == nil:
+			return nil
+		}
+		if err := w.send(ctx, *b); err != nil {
+			return err
+		}
+		if w.arrived(b) && fresh {
+			return nil // what came meanwhile is for the next time
 		}
 	}
-	all := slices.Concat(counted, trail, learnt)
+}
+
+// next is the batch that is to be sent, and whether it was made just now; nil
+// where there is nothing to write.
+func (w *writer) next() (b *gateway.Batch, fresh bool) {
+	w.taking.Lock()
+	defer w.taking.Unlock()
+	if w.spooled > 0 { // it was kept meanwhile
+		return nil, false
+	}
+	fresh = w.pending == nil
+	if b = w.take(); b == nil {
+		w.written = w.now()
+	}
+	return b, fresh
+}
+
+// arrived notes that a batch is written, and reports whether nothing else waits.
+func (w *writer) arrived(b *gateway.Batch) bool {
+	w.taking.Lock()
+	defer w.taking.Unlock()
+	if w.pending == b {
+		w.pending = nil
+	}
+	done := w.pending == nil && w.spooled == 0
+	if done {
+		w.written = w.now()
+	}
+	return done
+}
+
+// take makes a batch of what has been counted and learnt, unless one is pending.
+// The caller holds taking.
+func (w *writer) take() *gateway.Batch {
+	if w.pending != nil {
+		return w.pending
+	}
+	all := slices.Concat(w.ledger.Drain(), w.trail.Drain())
+	for _, p := range w.pools {
+		if d := p.Drain(); !d.Empty() {
+			all = append(all, d)
+		}
+	}
 	if len(all) == 0 {
 		return nil
 	}
-	applied, err := w.store.ApplyBatch(ctx, gateway.Batch{Deltas: all})
-	if err != nil {
-		w.ledger.Restore(counted)
-		w.trail.Restore(trail)
-		for _, d := range learnt {
-			w.pools[d.Provider].Restore(d)
+	w.number++
+	w.pending = &gateway.Batch{Writer: w.instance, Number: w.number, Deltas: all}
+	return w.pending
+}
+
+// send sends a batch and takes in what the store says. The caller has the turn.
+func (w *writer) send(ctx context.Context, b gateway.Batch) error {
+	if w.standing.shared() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, askPatience)
+		defer cancel()
+	}
+	ours := b.Writer == w.instance
+	applied, err := w.store.ApplyBatch(ctx, b)
+	if err == nil && applied.Again {
+		if ours && b.Number <= w.known {
+			return nil // it is known what became of it
 		}
+		applied.Stale, err = w.otherwise(ctx, b)
+	}
+	if err != nil {
 		return err
 	}
-	for _, d := range learnt {
-		w.pools[d.Provider].Written(d.States)
+	if !ours {
+		return nil // of an earlier run: the pools never knew
+	}
+	w.known = b.Number
+	changed := w.tell(b, applied.Stale)
+	if changed && w.hint != nil {
+		w.hint()
 	}
 	for name, ids := range applied.Stale {
-		if err := w.takeOver(ctx, name, ids); err != nil {
+		if err := w.followMarks(ctx, name, ids); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// takeOver makes the states of keys in memory those that are stored.
-func (w *writer) takeOver(ctx context.Context, name gateway.ProviderName, ids []gateway.KeyID) error {
+// tell tells the pools which of a batch's states are stored, and reports whether
+// there were any.
+func (w *writer) tell(b gateway.Batch, stale map[gateway.ProviderName][]gateway.KeyID) (some bool) {
+	for i := range b.Deltas {
+		d := &b.Deltas[i]
+		if len(d.States) == 0 {
+			continue
+		}
+		some = true
+		stored := d.States
+		if len(stale[d.Provider]) > 0 {
+			gone := map[gateway.KeyID]bool{}
+			for _, id := range stale[d.Provider] {
+				gone[id] = true
+			}
+			stored = slices.DeleteFunc(slices.Clone(stored), func(c gateway.StateChange) bool { return gone[c.Key] })
+		}
+		w.pools[d.Provider].Written(stored)
+	}
+	return some
+}
+
+// otherwise gives the keys of a batch that had arrived before of which something
+// else is stored than the batch says. The caller has the turn.
+func (w *writer) otherwise(ctx context.Context, b gateway.Batch) (map[gateway.ProviderName][]gateway.KeyID, error) {
+	other := map[gateway.ProviderName][]gateway.KeyID{}
+	for i := range b.Deltas {
+		d := &b.Deltas[i]
+		if len(d.States) == 0 {
+			continue
+		}
+		ids := make([]gateway.KeyID, len(d.States))
+		for j := range d.States {
+			ids[j] = d.States[j].Key
+		}
+		marks, err := w.store.KeyMarks(ctx, d.Provider, ids)
+		if err != nil {
+			return nil, fmt.Errorf("look how %s keys are stored: %w", d.Provider, err)
+		}
+		stored := make(map[gateway.KeyID]*gateway.KeyMark, len(marks))
+		for j := range marks {
+			stored[marks[j].Key] = &marks[j]
+		}
+		for _, s := range d.States {
+			if m := stored[s.Key]; m == nil || m.Version != s.Version+1 || !sameState(&m.State, &s.State) {
+				other[d.Provider] = append(other[d.Provider], s.Key)
+			}
+		}
+	}
+	return other, nil
+}
+
+// followMarks takes over how keys are stored, whatever is known of them. The
+// caller has the turn.
+func (w *writer) followMarks(ctx context.Context, name gateway.ProviderName, ids []gateway.KeyID) error {
 	marks, err := w.store.KeyMarks(ctx, name, ids)
 	if err != nil {
-		return err
+		return fmt.Errorf("look how %s keys are stored: %w", name, err)
 	}
-	now := time.Now()
-	for _, m := range marks {
-		w.pools[name].Reload(m, now)
+	now := w.now()
+	for i := range marks {
+		w.pools[name].Reload(marks[i], now)
 	}
 	return nil
+}
+
+// finish writes the last things down when everything has stopped. Where the
+// database is out of reach they go to the local disk; without one they are lost,
+// and the error says how much that is.
+func (w *writer) finish(ctx context.Context) error {
+	soon, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	err := w.flush(soon)
+	if err == nil || !w.standing.shared() {
+		return err
+	}
+	if w.local != nil {
+		return w.keep(ctx)
+	}
+	w.taking.Lock()
+	defer w.taking.Unlock()
+	var requests, states int64
+	for b := w.take(); b != nil; b = w.take() {
+		for i := range b.Deltas {
+			requests += b.Deltas[i].Global.Requests
+			states += int64(len(b.Deltas[i].States))
+		}
+		w.pending = nil
+	}
+	if requests+states == 0 {
+		return nil
+	}
+	return fmt.Errorf("the counts of %d requests and the states of %d keys are lost: %w", requests, states, err)
+}
+
+// roundedTimes is by how much a stored time may differ from what it was: engines
+// keep microseconds.
+const roundedTimes = time.Millisecond
+
+// sameState reports whether a stored state is one that was to be written.
+func sameState(a, b *gateway.KeyState) bool {
+	same := func(x, y time.Time) bool { return x.IsZero() == y.IsZero() && x.Sub(y).Abs() < roundedTimes }
+	return a.Disabled == b.Disabled && a.ConsecutiveFailures == b.ConsecutiveFailures && a.RestStep == b.RestStep &&
+		same(a.FailedUntil, b.FailedUntil) && same(a.DisabledUntil, b.DisabledUntil) && same(a.RestsUntil, b.RestsUntil)
 }

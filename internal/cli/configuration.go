@@ -3,7 +3,6 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
-	"ollama-api-pool/internal/app"
 	"ollama-api-pool/internal/config"
 )
 
@@ -27,11 +26,7 @@ The exit code is 0 if the server would start with them.`,
   ollama-api-pool config check --config wrangler.toml`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			cfg, err := p.load()
-			if err != nil {
-				return err
-			}
-			if err := app.Supported(cfg); err != nil {
+			if _, err := p.load(); err != nil {
 				return err
 			}
 			return p.say("The settings are fine.\n")

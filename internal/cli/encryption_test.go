@@ -118,6 +118,5 @@ func TestEncryptionWhileRunning(t *testing.T) {
 	}
 	wantAll(t, p.ok(t, "", "encryption", "status").out, "are plain")
 	wantAll(t, p.ok(t, "", "keys", "list").out, "fake-k…aaaa")
-	p.with("REDIS_URL=redis://localhost").fails(t, exitFailed, "not supported", "", "encryption", "status")
 	p.fails(t, exitUsage, "unknown command", "", "encryption", "onn")
 }

@@ -17,7 +17,8 @@ func (p *program) serveCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "serve",
 		Short: "Serve clients (what happens without a command, too)",
-		Long: `Serve listens on LISTEN_ADDR (:8787) and keeps its data in DATA_DIR (./data).
+		Long: `Serve listens on LISTEN_ADDR (:8787) and keeps its data in DATA_DIR (./data), or in
+the database of DATABASE_URL, which several instances may share.
 Settings come from the environment or from a file given with --config;
 'config print' shows them all. Ctrl-C lets running requests finish within
 SHUTDOWN_GRACE (30s), writes everything down and ends.`,
@@ -66,7 +67,10 @@ func (p *program) greet(cfg *config.Config, a *app.App) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "ollama-api-pool %s\n\n", Version())
 	fmt.Fprintf(&b, "  listening on  %s\n", a.URL())
-	fmt.Fprintf(&b, "  data          %s (%s, %s)\n", cfg.DataDir, count(a.Keys(), "key"), count(a.Tokens(), "client token"))
+	fmt.Fprintf(&b, "  data          %s (%s, %s)\n", whereData(cfg, a), count(a.Keys(), "key"), count(a.Tokens(), "client token"))
+	for _, reason := range a.Degraded() {
+		fmt.Fprintf(&b, "  degraded      %s\n", reason)
+	}
 	if cfg.AdminToken == "" {
 		fmt.Fprintf(&b, "  admin token   in %s\n", app.AdminTokenPath(cfg.DataDir))
 	} else {
@@ -78,6 +82,15 @@ func (p *program) greet(cfg *config.Config, a *app.App) {
 	}
 	b.WriteString("\nCtrl-C stops.\n")
 	_, _ = fmt.Fprint(p.Out, b.String())
+}
+
+// whereData says where the data are, without credentials.
+func whereData(cfg *config.Config, a *app.App) string {
+	s := a.Storage()
+	if s.Host == "" {
+		return cfg.DataDir
+	}
+	return s.Engine + " at " + s.Host
 }
 
 // elsewhere begins a command that reaches this instance from another terminal,
@@ -95,10 +108,21 @@ func (p *program) elsewhere() string {
 
 // alsoNeeded names what commands in another terminal need and what is not shown.
 func (p *program) alsoNeeded() string {
-	if p.variable("ADMIN_TOKEN") == "" {
+	var names []string
+	for _, name := range []string{"ADMIN_TOKEN", "DATABASE_URL", "SUPABASE_REST_URL", "SUPABASE_SERVICE_ROLE_KEY", "ENCRYPTION_KEY"} {
+		if p.variable(name) != "" && (name == "ADMIN_TOKEN" || p.inDatabase()) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
 		return ""
 	}
-	return ", with the same ADMIN_TOKEN"
+	return ", with the same " + strings.Join(names, ", ")
+}
+
+// inDatabase reports whether the environment names a database.
+func (p *program) inDatabase() bool {
+	return p.variable("DATABASE_URL") != "" || p.variable("SUPABASE_REST_URL") != ""
 }
 
 // variable is the value of a variable of the environment, without blanks around it.

@@ -31,6 +31,7 @@ type Job struct {
 	State      JobState
 	Source     string // where the keys came from or which were chosen, in words; never a secret
 	By         string // who began it: "api", "schedule", "command"
+	Where      string // the name of the machine that runs it, "" where there is but one
 	StartedAt  time.Time
 	UpdatedAt  time.Time
 	FinishedAt time.Time // zero while it runs

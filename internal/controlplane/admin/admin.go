@@ -95,6 +95,7 @@ type Options struct {
 	Encrypted      bool             // the keys are stored encrypted
 	RequestLog     string           // which requests the request log keeps: failures, all or off
 	MetricsPublic  bool             // everybody may read /metrics
+	Closed         func() error     // why nothing can be changed at present, nil while everything can; nil: always
 	Log            *slog.Logger
 	Now            func() time.Time
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -14,8 +15,8 @@ type Cache interface {
 	// CacheFigures tells how each cache stands.
 	CacheFigures() []gateway.CacheFigures
 	// ClearCache forgets what belongs to the models that fit a pattern, "" for
-	// everything, and returns how much that was.
-	ClearCache(pattern string) int
+	// everything, on every instance, and returns how much that was here.
+	ClearCache(ctx context.Context, pattern string) (int, error)
 }
 
 type cacheAnswer struct {
@@ -93,7 +94,10 @@ func (a *API) clearCache(w http.ResponseWriter, r *http.Request) error {
 	if err := f.err(); err != nil {
 		return err
 	}
-	n := a.cache.ClearCache(pattern)
+	n, err := a.cache.ClearCache(r.Context(), pattern)
+	if err != nil {
+		return err
+	}
 	a.note(r, "cache cleared", slog.Int("count", n))
 	return httpkit.WriteJSON(w, http.StatusOK, clearCacheAnswer{Success: true, Message: fmt.Sprintf("%d entries cleared", n), Cleared: n})
 }

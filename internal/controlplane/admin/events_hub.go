@@ -89,7 +89,7 @@ func (h *hub) renew(ctx context.Context, p *picture, now time.Time) error {
 		p.jobs, p.running = h.api.jobsPicture()
 	}
 	if now.Sub(p.countedAt) >= h.entriesEvery {
-		if err := h.count(ctx, p); err != nil {
+		if err := h.count(ctx, p); err != nil && !outOfReach(err) {
 			return err
 		}
 		p.countedAt = now
@@ -121,6 +121,10 @@ func (h *hub) count(ctx context.Context, p *picture) error {
 	return nil
 }
 
+// outOfReach reports whether an error says that the store cannot be asked at
+// present.
+func outOfReach(err error) bool { return gateway.AsError(err).Kind == gateway.KindUnavailable }
+
 // complain logs that no picture could be taken, once a minute.
 func (h *hub) complain(ctx context.Context, err error) {
 	if now := h.api.opt.Now(); now.Sub(h.complainedAt) >= complainEach {
@@ -147,7 +151,7 @@ func (a *API) figuresPicture(ctx context.Context, now time.Time) ([]byte, error)
 		}
 		out.InFlight += s.InFlight
 		found, err := a.figures.TallySeries(ctx, p, gateway.TallyQuery{Of: gateway.OfProvider, Per: gateway.PerMinute, Since: since, Counted: true})
-		if err != nil {
+		if err != nil && !outOfReach(err) { // how things stand is known all the same
 			return nil, err
 		}
 		for j := range found {

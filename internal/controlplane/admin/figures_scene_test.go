@@ -106,9 +106,16 @@ func newFiguresScene(t testing.TB, options ...func(*Options)) *figuresScene {
 	for _, change := range options {
 		change(&o)
 	}
-	s.api = New(Parts{Keys: keysOf{live: s.live}, Tokens: tokensOf{store: s.store}, Stats: s.store, Figures: figuresOf{s.store}, Live: s.live, Metrics: m.Handler()}, o)
+	s.api = New(Parts{Keys: keysOf{live: s.live}, Tokens: tokensOf{store: s.store}, Stats: s.store, Figures: figuresOf{s.store}, Live: s.live, Metrics: m.Handler(), System: systemOf{}}, o)
 	t.Cleanup(s.api.EndStreams)
 	return s
+}
+
+// systemOf is a program of one instance.
+type systemOf struct{ System }
+
+func (systemOf) Storage() Storage {
+	return Storage{Engine: "sqlite", Instances: []Instance{{ID: "one", Self: true}}}
 }
 
 // keysOf are the keys that a test names.

@@ -30,6 +30,7 @@ type overviewAnswer struct {
 	Rests        []restAnswer        `json:"rests"`
 	LastFailures []requestRow        `json:"lastFailures"`
 	Log          requestsInLogAnswer `json:"log"`
+	Storage      storageAnswer       `json:"storage"`
 	Timestamp    time.Time           `json:"timestamp"`
 }
 
@@ -121,6 +122,8 @@ func (a *API) overview(ctx context.Context, name string, chosen []gateway.Provid
 	}
 	out.Attention = a.attention(chosen, standings, &groups, s.now)
 	out.Rests = newRestAnswers(groups.rests, s.now)
+	store := a.system.Storage()
+	out.Storage = newStorageAnswer(&store)
 	out.LastFailures, out.Log, err = a.lastFailures(ctx, name)
 	return out, err
 }

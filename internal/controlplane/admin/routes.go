@@ -25,8 +25,8 @@ func (a *API) routes() []route {
 	public := []httpkit.Middleware{}
 	anySite := []httpkit.Middleware{a.everyOrigin}
 	login := []httpkit.Middleware{a.ownOrigin} // the handler looks at what is sent
-	private := []httpkit.Middleware{a.ownOrigin, a.authenticate}
-	upload := []httpkit.Middleware{a.ownOrigin, a.authenticate, a.limited}
+	private := []httpkit.Middleware{a.ownOrigin, a.authenticate, a.open}
+	upload := []httpkit.Middleware{a.ownOrigin, a.authenticate, a.open, a.limited}
 	scrape := private
 	if a.opt.MetricsPublic {
 		scrape = public
@@ -87,6 +87,7 @@ func (a *API) routes() []route {
 		{"GET /admin/cache/stats", private, a.showCache, showCacheDoc},
 		{"POST /admin/cache/clear", private, a.clearCache, clearCacheDoc},
 		{"GET /admin/settings", private, a.showSettings, showSettingsDoc},
+		{"GET /admin/instances", private, a.listInstances, listInstancesDoc},
 	}
 }
 

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -18,14 +19,34 @@ type System interface {
 	// Upstreams tells how the upstream services are used, in the order in which
 	// they are shown.
 	Upstreams() []Upstream
+	// Instances lists the instances that work on the store now.
+	Instances(ctx context.Context) ([]Instance, error)
 }
 
-// Storage is where the data lie.
+// Storage is where the data lie, and how what they need stands.
 type Storage struct {
-	Engine    string // "sqlite" or "postgres"
+	Engine    string // "sqlite", "postgresql" or "postgrest"
 	Path      string // the file, "" where there is none
-	Bytes     int64  // its size with what belongs to it
+	Host      string // the database's host and name, without credentials; "" for a file
+	Local     string // the file beside a database: its mirror, and what waits for it; "" where there is none
+	Bytes     int64  // the size of the file with what belongs to it
 	Encrypted bool   // upstream keys are stored encrypted
+
+	Outage                  string // why the database is out of reach, "" while it is not
+	OutageSince, LastAnswer time.Time
+	Spooled                 int      // batches that wait for it
+	Redis                   *Redis   // nil: none
+	Degraded                []string // what is out of reach, in words; empty: nothing
+	Instances               []Instance
+}
+
+// Redis is how the Redis stands that instances share.
+type Redis struct {
+	Address string // without credentials
+	Mode    string
+	Up      bool
+	Since   time.Time // of Up being as it is
+	Error   string    // the last one
 }
 
 // Upstream is how one upstream service is used.
@@ -65,10 +86,45 @@ type settingAnswer struct {
 }
 
 type storageAnswer struct {
-	Engine    string `json:"engine"`
-	Path      string `json:"path"`
-	Bytes     int64  `json:"bytes"`
-	Encrypted bool   `json:"encrypted" description:"Upstream keys are stored encrypted."`
+	Engine    string           `json:"engine" enum:"sqlite,postgresql,postgrest"`
+	Path      string           `json:"path" description:"The file; empty where the data are in a database."`
+	Host      string           `json:"host" description:"The database's host and name, without credentials; empty for a file."`
+	Local     string           `json:"local" description:"The file beside a database that holds its mirror and what waits for it; empty where there is none."`
+	Bytes     int64            `json:"bytes" description:"The size of the file on this machine."`
+	Encrypted bool             `json:"encrypted" description:"Upstream keys are stored encrypted."`
+	Outage    *outageAnswer    `json:"outage" description:"null while the store is in reach."`
+	Spooled   int              `json:"spooledBatches" description:"Batches of counts and states that wait on the local disk for the database."`
+	Redis     *redisAnswer     `json:"redis" description:"null where there is none."`
+	Degraded  []string         `json:"degraded" description:"What is out of reach, in words; clients are served all the same. Empty: nothing."`
+	Instances []instanceAnswer `json:"instances" description:"The instances of which was heard lately."`
+}
+
+type outageAnswer struct {
+	Reason     string     `json:"reason"`
+	Since      time.Time  `json:"since"`
+	LastAnswer *time.Time `json:"lastAnswer"`
+}
+
+type redisAnswer struct {
+	Address string    `json:"address" description:"Without credentials."`
+	Mode    string    `json:"mode" enum:"single,sentinel,cluster"`
+	Up      bool      `json:"up"`
+	Since   time.Time `json:"since" description:"Since when it is up, or down."`
+	Error   *string   `json:"error" description:"The last one."`
+}
+
+func newStorageAnswer(s *Storage) storageAnswer {
+	out := storageAnswer{
+		Engine: s.Engine, Path: s.Path, Host: s.Host, Local: s.Local, Bytes: s.Bytes, Encrypted: s.Encrypted,
+		Spooled: s.Spooled, Degraded: append([]string{}, s.Degraded...), Instances: newInstanceAnswers(s.Instances),
+	}
+	if s.Outage != "" {
+		out.Outage = &outageAnswer{Reason: s.Outage, Since: s.OutageSince.UTC(), LastAnswer: orNull(s.LastAnswer)}
+	}
+	if r := s.Redis; r != nil {
+		out.Redis = &redisAnswer{Address: r.Address, Mode: r.Mode, Up: r.Up, Since: r.Since.UTC(), Error: textOrNull(r.Error)}
+	}
+	return out
 }
 
 type upstreamAnswer struct {
@@ -91,7 +147,7 @@ func (a *API) showSettings(w http.ResponseWriter, _ *http.Request) error {
 	out := settingsAnswer{
 		Version: a.opt.Version, Build: build(), StartedAt: a.opt.Started.UTC(), Uptime: int64(a.opt.Now().Sub(a.opt.Started) / time.Second),
 		File: report.File, Settings: []settingAnswer{}, Warnings: append([]string{}, report.Warnings...),
-		Storage: storageAnswer(store), Upstreams: []upstreamAnswer{},
+		Storage: newStorageAnswer(&store), Upstreams: []upstreamAnswer{},
 	}
 	for _, s := range report.Settings {
 		out.Settings = append(out.Settings, settingAnswer{s.Name, s.Group, textOrNull(s.Value), s.Source})

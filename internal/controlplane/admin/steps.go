@@ -123,3 +123,16 @@ func (a *API) admit(r *http.Request, token string) error {
 	right := subtle.ConstantTimeCompare(digest[:], a.digest[:]) == 1
 	return a.guard.admit(r.Context(), a.opt.Clients.IP(r), right && a.opt.Token != "")
 }
+
+// open is the step that turns calls away at once that would change something
+// while nothing can be changed.
+func (a *API) open(next httpkit.Handler) httpkit.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if a.opt.Closed != nil && changes(r.Method) && r.Method != http.MethodOptions {
+			if err := a.opt.Closed(); err != nil {
+				return err
+			}
+		}
+		return next(w, r)
+	}
+}

@@ -21,9 +21,11 @@ import (
 )
 
 // How often the progress of a job is written down, and how many jobs are
-// remembered.
+// remembered. Where other instances look at it, it is written down as often as
+// they do.
 const (
 	saveEvery  = 2 * time.Second
+	shareEvery = time.Second
 	saveWithin = 10 * time.Second // at the end
 	keepJobs   = 500
 )
@@ -36,8 +38,8 @@ type Store interface {
 	Job(ctx context.Context, id string) (gateway.Job, bool, error)
 	// Jobs lists jobs of a kind, "" all, the newest first, and how many there are.
 	Jobs(ctx context.Context, kind gateway.JobKind, offset, limit int) ([]gateway.Job, int, error)
-	// InterruptJobs notes that jobs which run, as they say, but were not written
-	// down for some time (0: all) do so no longer, and counts them.
+	// InterruptJobs notes that running jobs of which nothing was written down for
+	// so long do so no longer, and counts them; 0: all.
 	InterruptJobs(ctx context.Context, idle time.Duration) (int, error)
 	// PruneJobs forgets all but the newest.
 	PruneJobs(ctx context.Context, keep int) error
@@ -48,6 +50,9 @@ type Registry struct {
 	store Store
 	log   *slog.Logger
 	now   func() time.Time
+
+	others Others // nil: there are none
+	remote remote // what the others run
 
 	mu       sync.Mutex // guards what follows; never held over I/O
 	running  map[gateway.ProviderName]*Progress
@@ -61,9 +66,14 @@ func New(store Store, log *slog.Logger, now func() time.Time) *Registry {
 }
 
 // Recover notes that jobs which ran when the program ended were interrupted. It
-// is called before the first job starts.
+// is called before the first job starts, and where there are other instances
+// again and again: of theirs it is those that have gone silent.
 func (r *Registry) Recover(ctx context.Context) error {
-	n, err := r.store.InterruptJobs(ctx, 0)
+	idle := time.Duration(0)
+	if r.others != nil {
+		idle = silentFor
+	}
+	n, err := r.store.InterruptJobs(ctx, idle)
 	if err != nil {
 		return fmt.Errorf("note which jobs were interrupted: %w", err)
 	}
@@ -93,6 +103,7 @@ type Plan struct {
 var (
 	errCancelled = errors.New("the job was cancelled")
 	errStopping  = errors.New("the program stopped before the job was done")
+	errLost      = errors.New("this instance was out of touch with the others for too long")
 )
 
 // Start starts a job and returns it as it begins. There is one at a time for
@@ -115,8 +126,14 @@ func (r *Registry) Start(ctx context.Context, plan Plan) (gateway.Job, error) {
 		cancel(err)
 		return gateway.Job{}, err
 	}
+	if err := r.claim(ctx, p, plan.Provider); err != nil {
+		r.leave(p, p.Snapshot())
+		cancel(err)
+		return gateway.Job{}, err
+	}
 	job := p.Snapshot()
 	if err := r.store.PutJob(context.WithoutCancel(ctx), job); err != nil { // who began it may have left by now
+		p.release(ctx)
 		r.leave(p, job)
 		cancel(err)
 		return gateway.Job{}, fmt.Errorf("write down a new job: %w", err)
@@ -124,7 +141,9 @@ func (r *Registry) Start(ctx context.Context, plan Plan) (gateway.Job, error) {
 	r.log.LogAttrs(ctx, slog.LevelInfo, "job started", describe(&job)...)
 	go func() {
 		defer cancel(nil)
-		r.leave(p, r.run(inside, p, plan.Run))
+		end := r.run(inside, p, plan.Run)
+		p.release(inside)
+		r.leave(p, end)
 	}()
 	return job, nil
 }
@@ -138,8 +157,7 @@ func (r *Registry) enter(p *Progress, provider gateway.ProviderName) error {
 	}
 	if other := r.running[provider]; other != nil {
 		j := other.Snapshot()
-		return gateway.Errorf(gateway.KindConflict, "job %s is running: %s of %s, %d of %d done; wait for its end or cancel it",
-			j.ID, noun(j.Kind), provider, j.Done, j.Total)
+		return conflict(&j)
 	}
 	r.running[provider] = p
 	r.ended.Add(1)
@@ -157,6 +175,16 @@ func (r *Registry) leave(p *Progress, end gateway.Job) {
 	r.ended.Done()
 }
 
+// conflict is the error for who wants to start a job while one runs.
+func conflict(j *gateway.Job) error {
+	where := ""
+	if j.Where != "" {
+		where = " on " + j.Where
+	}
+	return gateway.Errorf(gateway.KindConflict, "job %s is running%s: %s of %s, %d of %d done; wait for its end or cancel it",
+		j.ID, where, noun(j.Kind), j.Provider, j.Done, j.Total)
+}
+
 func noun(kind gateway.JobKind) string {
 	if kind == gateway.JobImport {
 		return "an import"
@@ -169,10 +197,18 @@ func noun(kind gateway.JobKind) string {
 func (r *Registry) run(ctx context.Context, p *Progress, work func(context.Context, *Progress) error) gateway.Job {
 	result := make(chan error, 1)
 	go func() { result <- r.guard(ctx, p, work) }()
-	tick := time.NewTicker(saveEvery)
+	every := saveEvery
+	if r.others != nil {
+		every = shareEvery
+	}
+	tick := time.NewTicker(every)
 	defer tick.Stop()
+	lost := p.lost()
 	for {
 		select {
+		case <-lost:
+			p.cancel(errLost)
+			lost = nil
 		case <-tick.C:
 			job := p.Snapshot()
 			job.Bad = nil // may be long, and is not complete
@@ -244,8 +280,19 @@ func (r *Registry) find(id string) *Progress {
 	return nil
 }
 
-// Running gives the running jobs as they are now, the earliest first.
+// Running gives the running jobs as they are now, the earliest first; those of
+// other instances as they were lately.
 func (r *Registry) Running() []gateway.Job {
+	list := r.here()
+	if r.others != nil {
+		list = append(list, r.elsewhere(list)...)
+	}
+	slices.SortFunc(list, func(a, b gateway.Job) int { return a.StartedAt.Compare(b.StartedAt) })
+	return list
+}
+
+// here gives the jobs that this instance runs.
+func (r *Registry) here() []gateway.Job {
 	r.mu.Lock()
 	running := slices.Collect(maps.Values(r.running))
 	r.mu.Unlock()
@@ -253,7 +300,6 @@ func (r *Registry) Running() []gateway.Job {
 	for _, p := range running {
 		list = append(list, p.Snapshot())
 	}
-	slices.SortFunc(list, func(a, b gateway.Job) int { return a.StartedAt.Compare(b.StartedAt) })
 	return list
 }
 
@@ -294,10 +340,20 @@ func (r *Registry) Cancel(ctx context.Context, id string) (gateway.Job, error) {
 		return r.Await(ctx, id, 0, nil)
 	}
 	j, err := r.Job(ctx, id)
+	if err == nil && j.State == gateway.JobRunning && r.others != nil {
+		return r.cancelElsewhere(ctx, id)
+	}
 	if err == nil {
 		err = gateway.Errorf(gateway.KindConflict, "job %s does not run any more: it is %s", id, j.State)
 	}
 	return j, err
+}
+
+// CancelHere asks a job to end if this instance runs it.
+func (r *Registry) CancelHere(id string) {
+	if p := r.find(id); p != nil {
+		p.cancel(errCancelled)
+	}
 }
 
 // Await waits for a job's end and returns it as it is then. Meanwhile it calls
@@ -306,6 +362,9 @@ func (r *Registry) Cancel(ctx context.Context, id string) (gateway.Job, error) {
 func (r *Registry) Await(ctx context.Context, id string, every time.Duration, seen func(gateway.Job)) (gateway.Job, error) {
 	p := r.find(id)
 	if p == nil {
+		if r.others != nil {
+			return r.awaitElsewhere(ctx, id, every, seen)
+		}
 		return r.Job(ctx, id)
 	}
 	var tick <-chan time.Time

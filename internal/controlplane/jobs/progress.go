@@ -22,6 +22,7 @@ type Progress struct {
 	cancel context.CancelCauseFunc
 	done   chan struct{} // closed when the job has ended and was written down
 	now    func() time.Time
+	lease  Lease // set before the job begins; nil: there is nobody else
 
 	mu  sync.Mutex // guards what follows
 	job gateway.Job
@@ -77,8 +78,8 @@ func (p *Progress) ended(cause, err error) gateway.Job {
 		j.State = gateway.JobDone
 	case errors.Is(cause, errCancelled):
 		j.State, j.Error = gateway.JobCancelled, errCancelled.Error()
-	case errors.Is(cause, errStopping):
-		j.State, j.Error = gateway.JobInterrupted, errStopping.Error()
+	case errors.Is(cause, errStopping), errors.Is(cause, errLost):
+		j.State, j.Error = gateway.JobInterrupted, cause.Error()
 	default:
 		j.State, j.Error = gateway.JobFailed, Fault
 		if e := gateway.AsError(err); e.Kind != gateway.KindInternal {

@@ -14,6 +14,10 @@ type Snapshot struct {
 	LogDropped int64            // entries of the request log for which there was no room
 	Agents     map[string]int64 // requests by suspicious agent; the names are a fixed set
 	Refusals   map[string]int64 // requests turned away, by limit; the names are a fixed set
+	Database   bool             // the store is in reach
+	Redis      *bool            // Redis is in reach; nil: there is none
+	Spooled    int64            // batches that wait on the local disk for the database
+	Instances  int64            // instances that work on the store
 }
 
 // Provider is how one provider stands.
@@ -44,6 +48,10 @@ var (
 	logDropped  = describe("request_log_dropped_total", "Entries of the request log for which there was no room.")
 	agentsSeen  = describe("suspicious_agents_total", "Requests of suspicious agents.", "agent")
 	turnedAway  = describe("limit_refusals_total", "Requests that a limit turned away.", "limit")
+	databaseUp  = describe("database_up", "1 while the store is in reach.")
+	redisUp     = describe("redis_up", "1 while Redis is in reach; missing where there is none.")
+	spooled     = describe("spooled_batches", "Batches of counters and states that wait on the local disk for the database.")
+	instances   = describe("instances", "Instances that work on the store.")
 )
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
@@ -54,6 +62,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 func (l *live) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		inFlight, keys, breakerOpen, cacheHits, cacheMisses, cacheBytes, cacheSize, logDropped, agentsSeen, turnedAway,
+		databaseUp, redisUp, spooled, instances,
 	} {
 		out <- d
 	}
@@ -74,11 +83,7 @@ func (l *live) Collect(out chan<- prometheus.Metric) {
 		for _, state := range gateway.KeyStatuses() {
 			gauge(keys, float64(p.Keys[state]), name, string(state))
 		}
-		open := 0.0
-		if p.Open {
-			open = 1
-		}
-		gauge(breakerOpen, open, name)
+		gauge(breakerOpen, oneIf(p.Open), name)
 	}
 	for _, c := range s.Caches {
 		count(cacheHits, c.Hits, c.Name)
@@ -86,6 +91,12 @@ func (l *live) Collect(out chan<- prometheus.Metric) {
 		gauge(cacheBytes, float64(c.Bytes), c.Name)
 		gauge(cacheSize, float64(c.Entries), c.Name)
 	}
+	gauge(databaseUp, oneIf(s.Database))
+	if s.Redis != nil {
+		gauge(redisUp, oneIf(*s.Redis))
+	}
+	gauge(spooled, float64(s.Spooled))
+	gauge(instances, float64(s.Instances))
 	count(logDropped, s.LogDropped)
 	for name, n := range s.Agents {
 		count(agentsSeen, n, name)
@@ -93,4 +104,11 @@ func (l *live) Collect(out chan<- prometheus.Metric) {
 	for name, n := range s.Refusals {
 		count(turnedAway, n, name)
 	}
+}
+
+func oneIf(holds bool) float64 {
+	if holds {
+		return 1
+	}
+	return 0
 }

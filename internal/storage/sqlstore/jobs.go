@@ -16,6 +16,7 @@ import (
 type jobText struct {
 	Source     string         `json:"source,omitempty"`
 	By         string         `json:"by,omitempty"`
+	Where      string         `json:"where,omitempty"`
 	Total      int            `json:"total,omitempty"`
 	Done       int            `json:"done,omitempty"`
 	Counts     map[string]int `json:"counts,omitempty"`
@@ -55,7 +56,7 @@ func (r *jobRow) job() gateway.Job {
 		j.Error = "the details of this job cannot be read"
 		return j
 	}
-	j.Source, j.By, j.Total, j.Done, j.Counts, j.Categories, j.Error = t.Source, t.By, t.Total, t.Done, t.Counts, t.Categories, t.Error
+	j.Source, j.By, j.Where, j.Total, j.Done, j.Counts, j.Categories, j.Error = t.Source, t.By, t.Where, t.Total, t.Done, t.Counts, t.Categories, t.Error
 	if j.State == gateway.JobInterrupted && j.Error == "" { // see InterruptJobs, which changes columns only
 		j.Error = "the program ended before the job was done"
 	}
@@ -108,7 +109,7 @@ func (s *Store) PutJob(ctx context.Context, j gateway.Job) error {
 		j.UpdatedAt = now
 	}
 	t := jobText{
-		Source: clean(j.Source), By: clean(j.By), Total: j.Total, Done: j.Done,
+		Source: clean(j.Source), By: clean(j.By), Where: clean(j.Where), Total: j.Total, Done: j.Done,
 		Counts: j.Counts, Categories: j.Categories, Error: clean(j.Error),
 	}
 	for _, b := range j.Bad {

@@ -1,0 +1,319 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/storage/sqlstore"
+)
+
+// How often is looked for what others have done in a database that is shared.
+// Where it wakes us, changes by our own kind need no looking for; other
+// programs wake nobody.
+const (
+	followEvery   = 500 * time.Millisecond
+	foreignEvery  = 4 * time.Second // rows that other programs inserted, tokens that they changed
+	compareEvery  = time.Minute     // all keys, for what other programs changed or deleted
+	followWithin  = 30 * time.Second
+	listenPause   = time.Second // before the database is asked again to wake us; twice as long each time
+	listenMost    = 30 * time.Second
+	keysAtOnce    = 2000 // that are read by their ids
+	complainEvery = time.Minute
+)
+
+// follower takes over what other instances and other programs do in a shared
+// database. Its loop owns it, but for wake.
+type follower struct {
+	roster   *Roster
+	standing *standing
+	log      *slog.Logger
+	now      func() time.Time
+	cancel   func(job string)     // a job that is to be cancelled, if it runs here
+	clear    func(pattern string) // the caches are to be cleared
+
+	woken     chan struct{} // holds one place
+	listening atomic.Bool   // the database wakes us
+	gap       atomic.Bool   // changes may have been missed: everything is compared
+
+	cursor                int64 // the last change that was taken over
+	foreignAt, comparedAt time.Time
+	failing               bool
+	complainedAt          time.Time
+}
+
+func newFollower(r *Roster, s *standing, log *slog.Logger) *follower {
+	return &follower{
+		roster: r, standing: s, log: log, now: time.Now, woken: make(chan struct{}, 1),
+		cancel: func(string) {}, clear: func(string) {},
+	}
+}
+
+// wake says that somebody has changed something. It never waits.
+func (f *follower) wake() {
+	select {
+	case f.woken <- struct{}{}:
+	default:
+	}
+}
+
+// run follows until ctx ends.
+func (f *follower) run(ctx context.Context) error {
+	timer := time.NewTimer(followEvery)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-f.woken:
+		case <-timer.C:
+		}
+		f.note(ctx, f.runOnce(ctx))
+		timer.Reset(f.pause())
+	}
+}
+
+// pause is how long to wait for a wake.
+func (f *follower) pause() time.Duration {
+	if !f.listening.Load() || f.failing {
+		return followEvery
+	}
+	return max(f.foreignAt.Add(foreignEvery).Sub(f.now()), followEvery)
+}
+
+// note logs errors, seldom. An outage is told by the standing.
+func (f *follower) note(ctx context.Context, err error) {
+	f.failing = err != nil
+	if err == nil || ctx.Err() != nil || !f.standing.up() {
+		return
+	}
+	if now := f.now(); now.Sub(f.complainedAt) >= complainEvery {
+		f.complainedAt = now
+		f.log.LogAttrs(ctx, slog.LevelWarn, "what others changed could not be taken over, it will be tried again", slog.Any("error", err))
+	}
+}
+
+// runOnce takes over what others have done since the last time.
+func (f *follower) runOnce(ctx context.Context) error {
+	if !f.standing.up() {
+		return nil
+	}
+	return f.standing.within(ctx, followWithin, func(ctx context.Context) error {
+		now := f.now()
+		foreign := now.Sub(f.foreignAt) >= foreignEvery
+		if foreign {
+			if err := f.roster.store.Adopt(ctx); err != nil {
+				return err
+			}
+		}
+		news, last, whole, err := f.roster.store.Changes(ctx, f.cursor)
+		if err != nil {
+			return err
+		}
+		gap := f.gap.Swap(false)
+		all := !whole || gap || now.Sub(f.comparedAt) >= compareEvery
+		if all || foreign || len(news) > 0 {
+			err = f.roster.writer.alone(ctx, func(ctx context.Context) error { return f.take(ctx, news, all, foreign) })
+		}
+		if err != nil {
+			f.gap.Store(f.gap.Load() || all)
+			return err
+		}
+		if last != f.cursor { // there may be more
+			f.cursor = last
+			f.wake()
+		}
+		if all {
+			f.comparedAt = now
+		}
+		if foreign {
+			f.foreignAt = now
+		}
+		return nil
+	})
+}
+
+// start notes where the journal of changes stands, before everything is loaded.
+func (f *follower) start(ctx context.Context) (err error) {
+	f.cursor, err = f.roster.store.LastChange(ctx)
+	f.foreignAt, f.comparedAt = f.now(), f.now()
+	return err
+}
+
+// catchUp compares everything, after an outage. The caller has the turn and has
+// written what was pending.
+func (f *follower) catchUp(ctx context.Context) error {
+	if err := f.roster.store.Adopt(ctx); err != nil {
+		return err
+	}
+	return f.take(ctx, nil, true, true)
+}
+
+// news are changes, put together.
+type news struct {
+	keys   map[gateway.ProviderName]map[gateway.KeyID]struct{}
+	any    map[gateway.ProviderName]bool // any key
+	tokens bool
+}
+
+func gather(changes []gateway.Change) news {
+	n := news{keys: map[gateway.ProviderName]map[gateway.KeyID]struct{}{}, any: map[gateway.ProviderName]bool{}}
+	for i := range changes {
+		c := &changes[i]
+		switch c.Kind {
+		case gateway.ChangeTokens:
+			n.tokens = true
+		case gateway.ChangeKeys:
+			if c.Keys == nil {
+				n.any[c.Provider] = true
+				continue
+			}
+			if n.keys[c.Provider] == nil {
+				n.keys[c.Provider] = map[gateway.KeyID]struct{}{}
+			}
+			for _, id := range c.Keys {
+				n.keys[c.Provider][id] = struct{}{}
+			}
+		}
+	}
+	return n
+}
+
+// take takes changes over: those that are told, or whatever differs. The caller
+// has the turn and has written what was pending.
+func (f *follower) take(ctx context.Context, changes []gateway.Change, all, tokens bool) error {
+	n := gather(changes)
+	for name := range f.roster.pools {
+		err := error(nil)
+		if all || n.any[name] {
+			err = f.roster.compareKeys(ctx, name)
+		} else if ids := n.keys[name]; len(ids) > 0 {
+			err = f.roster.takeKeys(ctx, name, ids)
+		}
+		if err != nil {
+			return fmt.Errorf("take over %s keys: %w", name, err)
+		}
+	}
+	if all || tokens || n.tokens {
+		if err := f.roster.loadTokens(ctx); err != nil {
+			return err
+		}
+	}
+	for i := range changes {
+		switch c := &changes[i]; c.Kind {
+		case gateway.ChangeCache:
+			f.clear(c.Detail)
+		case gateway.ChangeJob:
+			f.cancel(c.Detail)
+		}
+	}
+	return nil
+}
+
+// listen has the database wake us, for as long as ctx lasts. Where a pooler
+// stands in front that passes nothing on it ends at once, and looking must do.
+func (f *follower) listen(ctx context.Context) error {
+	pause := listenPause
+	for ctx.Err() == nil {
+		began := f.now()
+		if f.standing.up() {
+			err := f.roster.store.Listen(ctx, func() {
+				f.listening.Store(true)
+				f.wake()
+			})
+			f.listening.Store(false)
+			f.wake() // something may have been missed
+			if errors.Is(err, sqlstore.ErrNoListen) {
+				f.log.LogAttrs(ctx, slog.LevelInfo, "the database cannot wake this instance: changes by others are looked for twice a second")
+				return nil
+			}
+		}
+		if f.now().Sub(began) > listenMost {
+			pause = listenPause
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, listenMost)
+	}
+	return nil
+}
+
+// takeKeys takes over how keys are stored: those that came, those that changed,
+// those that went.
+func (r *Roster) takeKeys(ctx context.Context, name gateway.ProviderName, ids map[gateway.KeyID]struct{}) error {
+	pl := r.pools[name]
+	var known, fresh []gateway.KeyID
+	for id := range ids {
+		if pl.Has(id) {
+			known = append(known, id)
+		} else {
+			fresh = append(fresh, id)
+		}
+	}
+	if len(known) > 0 {
+		marks, err := r.store.KeyMarks(ctx, name, known)
+		if err != nil {
+			return err
+		}
+		there := r.followAll(name, marks)
+		for _, id := range known {
+			if _, ok := there[id]; !ok {
+				pl.Remove(id)
+			}
+		}
+	}
+	return r.readKeys(ctx, name, fresh)
+}
+
+// compareKeys takes over all that is stored of keys and differs from memory.
+func (r *Roster) compareKeys(ctx context.Context, name gateway.ProviderName) error {
+	pl := r.pools[name]
+	marks, err := r.store.KeyMarks(ctx, name, nil)
+	if err != nil {
+		return err
+	}
+	there := r.followAll(name, marks)
+	var fresh []gateway.KeyID
+	for i := range marks {
+		if id := marks[i].Key; !pl.Has(id) {
+			fresh = append(fresh, id)
+		}
+	}
+	for _, id := range pl.IDs() {
+		if _, ok := there[id]; !ok {
+			pl.Remove(id)
+		}
+	}
+	pl.Grow(len(fresh))
+	return r.readKeys(ctx, name, fresh)
+}
+
+// followAll takes over how keys are stored, and gives those that there are.
+func (r *Roster) followAll(name gateway.ProviderName, marks []gateway.KeyMark) map[gateway.KeyID]struct{} {
+	pl, now := r.pools[name], r.now()
+	there := make(map[gateway.KeyID]struct{}, len(marks))
+	for i := range marks {
+		there[marks[i].Key] = struct{}{}
+		pl.Follow(marks[i], now)
+	}
+	return there
+}
+
+// readKeys takes keys into memory that are not there.
+func (r *Roster) readKeys(ctx context.Context, name gateway.ProviderName, ids []gateway.KeyID) error {
+	pl, now := r.pools[name], r.now()
+	for len(ids) > 0 {
+		some := ids[:min(len(ids), keysAtOnce)]
+		ids = ids[len(some):]
+		if err := r.store.KeysByID(ctx, name, some, func(k gateway.Key) error { r.take(pl, k, now); return nil }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
