@@ -418,7 +418,7 @@ func TestKeysInRedis(t *testing.T) {
 		t.Fatalf("%d keys: %s", n, keys)
 	}
 	for key := range strings.FieldsSeq(keys) {
-		if !strings.HasPrefix(key, "ollama-api-pool:store:") || strings.Contains(key, "canary") || strings.Contains(key, "192.0.2") {
+		if !strings.HasPrefix(key, "ollama-api-pool:store") || strings.Contains(key, "canary") || strings.Contains(key, "192.0.2") {
 			t.Errorf("the key %s", key)
 		}
 		if left, err := s.Do(t.Context(), "PTTL", key); err != nil || left == "-1" {
