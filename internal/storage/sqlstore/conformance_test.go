@@ -82,6 +82,9 @@ var conformance = map[string]func(t *testing.T, open openStore){
 	"idle jobs are interrupted":            conformIdleJobs,
 	"who listens is woken":                 conformListen,
 	"batches wait in the spool":            conformSpool,
+	"mirrors have the differences":         conformMirror,
+	"mirrors copy keys as they are":        conformMirrorCopied,
+	"mirrors belong to one store":          conformMirrorOfAnother,
 	"batches are taken once":               conformBatches,
 	"batches are taken once, at once":      conformBatchesAtOnce,
 	"who stood still undoes nothing":       conformFrozen,
@@ -96,7 +99,7 @@ var ofStoredKeys = []string{
 	"keys come back as they were", "duplicates count as existing", "an import is all or none", "keys are deleted whole",
 	"search knows no wildcards", "lists are sorted and paged", "hostile text stays text", "rows of others are taken in",
 	"attempts are counted", "keys are ranked", "filters choose what lists show", "a key comes again",
-	"changes of others are seen", "writers and readers get along",
+	"changes of others are seen", "writers and readers get along", "mirrors have the differences", "mirrors copy keys as they are",
 }
 
 // runConformance runs the suite on an engine.

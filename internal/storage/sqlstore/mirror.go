@@ -228,7 +228,7 @@ func (m *mirroring) stretch(ctx context.Context, theirs, ours map[gateway.KeyID]
 		if err := m.to.checkSeal(inside, tx); err != nil {
 			return err
 		}
-		b := batch{ctx: inside, until: ctx, tx: tx, t: m.t, now: m.to.now()}
+		b := m.to.batch(inside, ctx, tx, m.t)
 		b.byIDs("delete from {p}keys where key_id in {ids}", remove)
 		b.run(insertMirrored, func(exec func(args ...any)) {
 			for i := range rows {

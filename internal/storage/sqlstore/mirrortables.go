@@ -136,7 +136,7 @@ func (m *mirroring) writeDifferences(ctx context.Context, n int, write func(b *b
 		return 0, nil
 	}
 	err := m.to.write(ctx, "write to a mirror", func(inside context.Context, tx *sql.Tx) error {
-		b := batch{ctx: inside, until: ctx, tx: tx, t: m.t, now: m.to.now()}
+		b := m.to.batch(inside, ctx, tx, m.t)
 		write(&b)
 		return b.err
 	})
