@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
-	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,16 +17,22 @@ import (
 
 	"ollama-api-pool/internal/gateway"
 	"ollama-api-pool/internal/testkit"
+	"ollama-api-pool/internal/testkit/servers"
 )
 
-// TestBalancerRollingRestart stops one instance after the other under load, as
-// an update does, and starts it again: no request fails, none is refused, and
-// the upstream sees each once.
+// TestBalancerRollingRestart is deploy/compose.three.yaml without containers:
+// three instances on one PostgreSQL and one Redis. One after the other is
+// stopped under load, as an update does, and started again: no request fails,
+// none is refused, and each is counted once.
 func TestBalancerRollingRestart(t *testing.T) {
 	t.Parallel()
-	up, first, token := serving(t, healthy)
-	first.Stop()
-	var all []*Instance
+	keys := map[string]fate{}
+	for n := range 6 {
+		keys[fakeKey(gateway.Ollama, n)] = fateOK
+	}
+	up := newUpstream(t, keys)
+	database, redis := have(t, lockedPostgres).Database(t), servers.SharedRedis(t).URL()
+	c := &cluster{tb: t}
 	var addrs []string
 	for range 3 {
 		port, addr, err := testkit.ReservePort()
@@ -33,21 +40,23 @@ func TestBalancerRollingRestart(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = port.Close() })
+		addrs = append(addrs, addr)
 		// The delay is twice what the balancer needs to notice.
-		i := newInstance(t, append(up.settings(), "LISTEN_ADDR="+addr, "SHUTDOWN_DELAY=4s", "TRUSTED_PROXIES=127.0.0.1", "LOG_LEVEL=info")...)
-		if err := os.CopyFS(i.Data, os.DirFS(first.Data)); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chmod(i.Data, 0o700); err != nil {
-			t.Fatal(err)
-		}
+		i := c.instance(up.settings(), database, "REDIS_URL="+redis, "LISTEN_ADDR="+addr, "SHUTDOWN_DELAY=4s", "TRUSTED_PROXIES=127.0.0.1")
+		c.All = append(c.All, i)
+	}
+	first := c.All[0]
+	first.Start()
+	first.AddKeys(gateway.Ollama, slices.Collect(maps.Keys(keys))...)
+	token := first.CreateToken("load", "ollama")
+	for _, i := range c.All[1:] {
+		i.secrets.plant(first.secrets.list()...)
 		i.Start()
-		all, addrs = append(all, i), append(addrs, addr)
 	}
 	b := startBalancer(t, addrs...)
 	load := beginLoad(t, b.URL, token)
 	load.more(t, 100)
-	for n, i := range all {
+	for n, i := range c.All {
 		i.Signal(syscall.SIGTERM)
 		name := fmt.Sprintf("instances/pool-%d is ", n+1)
 		await(t, "word that "+name+"DOWN", func() bool { return strings.Contains(b.Log.String(), name+"DOWN") })
@@ -70,21 +79,16 @@ func TestBalancerRollingRestart(t *testing.T) {
 	if served != sent {
 		t.Errorf("clients sent %d requests, the upstream got %d", sent, served)
 	}
-	await(t, "instances that have counted every request", func() bool {
-		counted := 0
-		for _, i := range all {
+	for _, i := range c.All {
+		await(t, "instance that knows of every request", func() bool {
 			got := i.Totals(gateway.Ollama)
-			if got.SuccessCount != got.TotalRequests || got.TotalRequests == 0 {
-				t.Errorf("an instance counted %+v", got)
-			}
-			counted += got.TotalRequests
-		}
-		return counted == sent
-	})
-	for _, i := range all {
+			return got.TotalRequests == sent && got.SuccessCount == sent
+		})
+	}
+	for _, i := range c.All {
 		i.Signal(syscall.SIGTERM)
 	}
-	for _, i := range all {
+	for _, i := range c.All {
 		i.Wait()
 	}
 }
