@@ -139,7 +139,7 @@ func TestWholeWranglerFile(t *testing.T) {
 	if !reflect.DeepEqual(*c, want) {
 		t.Errorf("got %+v, want %+v", *c, want)
 	}
-	if len(report.Warnings) != 1 || !strings.HasPrefix(report.Warnings[0], "ENCRYPTION_KEY") {
+	if len(report.Warnings) != 2 || !strings.Contains(report.Warnings[0], "[env.production.vars]") || !strings.HasPrefix(report.Warnings[1], "ENCRYPTION_KEY") {
 		t.Errorf("warnings %q", report.Warnings)
 	}
 	sources := map[string]Source{"RATE_LIMIT_REQUESTS": FromEnvironment, "STATS_SAMPLE_RATE": FromFile, "REDIS_URL": FromDefault, "MAX_RETRIES": FromDefault}

@@ -57,15 +57,16 @@ func gather(environ []string, file string) (*sources, error) {
 	if err != nil {
 		return s, fmt.Errorf("read settings file: %w", err)
 	}
-	var doc map[string]any
-	if _, err := toml.Decode(text, &doc); err != nil {
-		return s, fmt.Errorf("read settings file %s: %w", file, tomlError(err))
+	doc, err := parseFile(file, text)
+	if err != nil {
+		return s, fmt.Errorf("read settings file %s: %w", file, err)
 	}
 	s.readTable(doc, "")
-	switch vars := doc[varsTable].(type) {
+	vars, where := s.varsOf(doc, variableOf(environ, environmentName))
+	switch vars := vars.(type) {
 	case nil:
 	case map[string]any:
-		s.readTable(vars, varsTable)
+		s.readTable(vars, where)
 	default:
 		s.problems = append(s.problems, Problem{
 			Setting: varsTable, Value: "(" + kindOf(vars) + ")", Source: FromFile, Reason: "must be a table: [vars]",
@@ -115,8 +116,8 @@ func (s *sources) readTable(table map[string]any, where string) {
 		if text == "" {
 			continue
 		}
-		if where == varsTable && s.file[name] != "" {
-			s.warnings = append(s.warnings, fmt.Sprintf("%s stands in the file twice: the value under [vars] counts", name))
+		if where != "" && s.file[name] != "" {
+			s.warnings = append(s.warnings, fmt.Sprintf("%s stands in the file twice: the value under [%s] counts", name, where))
 		}
 		s.file[name] = text
 	}
@@ -188,6 +189,8 @@ func kindOf(value any) string {
 		return "a table"
 	case []any, []map[string]any:
 		return "an array"
+	case nil:
+		return "null"
 	case string, int64, float64, bool:
 		return "a single value"
 	}

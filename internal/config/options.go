@@ -294,7 +294,7 @@ var storage = []option{
 	},
 	{
 		name: "REDIS_URL", secret: true, address: true, rule: redisAddress(func(c *Config) *gateway.Secret { return &c.RedisURL }),
-		help: "Redis through which several instances share cooldowns, limits and changes. Not supported yet: the start stops where it is set.",
+		help: "Redis through which several instances count limits together, share their caches and hear of changes at once: `redis://user:password@host:6379/0`, `rediss://` for TLS, `redis://sentinel1:26379,sentinel2:26379/0?master_name=mymaster&password=…` with Sentinels, `redis://host1:6379,host2:6379` or `?cluster=true` for a cluster. A request waits for it 50 ms at most; while it is down each instance limits and caches by itself.",
 	},
 	{
 		name: "SUPABASE_REST_URL", rule: baseAddress(func(c *Config) *string { return &c.SupabaseRESTURL }),

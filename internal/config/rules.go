@@ -296,13 +296,30 @@ func databaseAddress(field func(*Config) *gateway.Secret) rule {
 	})
 }
 
-// redisAddress is where Redis is.
+// redisAddress is where Redis is: one host, or several with commas between them.
 func redisAddress(field func(*Config) *gateway.Secret) rule {
 	const allowed = "a redis:// or rediss:// address, with special characters of the password percent-encoded"
 	return ruleFor(allowed, field, func(s string) (gateway.Secret, bool) {
-		u, ok := parseStore(s, "redis", "rediss")
-		return gateway.Secret(s), ok && validHost(u)
+		first, others := cutHosts(s)
+		u, ok := parseStore(first, "redis", "rediss")
+		ok = ok && validHost(u)
+		for _, h := range others {
+			ok = ok && validHost(&url.URL{Host: h}) && !strings.Contains(h, "@")
+		}
+		return gateway.Secret(s), ok
 	})
+}
+
+// cutHosts takes all hosts but the first one out of an address.
+func cutHosts(s string) (first string, others []string) {
+	begin := strings.Index(s, "://") + len("://")
+	end := begin + strings.IndexAny(s[min(begin, len(s)):]+"/", "/?#")
+	if begin < len("://") || end > len(s) {
+		return s, nil
+	}
+	begin += strings.LastIndexByte(s[begin:end], '@') + 1
+	hosts := strings.Split(s[begin:end], ",")
+	return s[:begin] + hosts[0] + s[end:], hosts[1:]
 }
 
 func parseStore(s string, schemes ...string) (*url.URL, bool) {

@@ -136,7 +136,9 @@ func TestStoreAddresses(t *testing.T) {
 	})
 	check(t, "redis", accepted(redisAddress(secretField)), map[string]string{
 		"redis://h": "true", "rediss://:p@h:6380/1": "true", "redis://u:p@127.0.0.1:6379": "true",
+		"redis://h1,h2:2,[::1]:3": "true", "redis://u:p@h1:1,h2:2/0?master_name=m": "true", "redis://u:p,q@h1?cluster=true": "true",
 		"http://h": refused, "h:6379": refused, "redis://": refused, "redis://:12/3@h": refused, "unix:///run/redis": refused,
+		"redis://h1,": refused, "redis://,h2": refused, "redis://h1,h2:0": refused, "redis://h1,h 2": refused, "redis://:12?3@h,h2": refused,
 	})
 }
 
