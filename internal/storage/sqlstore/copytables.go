@@ -102,7 +102,7 @@ var (
 			},
 		},
 		{
-			table: "{p}global_stats", what: "totals", sum: "total_requests", empty: "coalesce(total_requests, 0) = 0", read: (*copying).globals,
+			table: "{p}global_stats", what: "totals", sum: "total_requests", empty: "coalesce(cast(total_requests as text), '0') in ('0', '0.0', '0.00')", read: (*copying).globals,
 			columns: []copyColumn{
 				keyCol("id"), sumCol("total_requests"), sumCol("success_count"), sumCol("failure_count"),
 				sumCol("input_tokens"), sumCol("output_tokens"), laterCol("updated_at"),
