@@ -187,7 +187,7 @@ func (s *standing) lost(ctx context.Context, err error) {
 	if end != nil {
 		end()
 	}
-	s.log.LogAttrs(ctx, slog.LevelError, "the database is out of reach: clients are served from memory, what is counted is kept until it is back",
+	s.log.LogAttrs(ctx, slog.LevelWarn, "the database is out of reach: clients are served from memory, what is counted is kept until it is back",
 		slog.String("database", s.place), slog.String("cause", why))
 	if s.fell != nil {
 		s.fell()
