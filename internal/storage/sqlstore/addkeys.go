@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"iter"
+	"time"
 
 	"ollama-api-pool/internal/gateway"
 )
@@ -14,27 +15,23 @@ import (
 // stays as it is. added is called for each new key, before it is certain that
 // the call succeeds. Zero creation times become now; counts are not stored.
 //
-// Other writes wait until the sequence ends, so it should not wait for a
-// network. It and added must not call the Store.
+// Other writes may have to wait until the sequence ends, so it should not wait
+// for a network. It and added must not call the Store.
 func (s *Store) AddKeys(ctx context.Context, p gateway.ProviderName, keys iter.Seq2[gateway.Key, error], added func(gateway.Key)) (news, existing int, err error) {
 	t, err := tablesOf(p)
 	if err != nil {
 		return 0, 0, err
 	}
-	a := adding{s: s, until: ctx, t: t, added: added}
-	err = s.writeOnce(ctx, "add keys to the store", func(inside context.Context, tx *sql.Tx) error {
-		if err := s.checkSeal(inside, tx); err != nil {
-			return err
-		}
-		a.ctx, a.tx, a.load = inside, tx, bulkLoad{s: s, ctx: inside, tx: tx, t: t}
-		if err := a.all(keys); err != nil {
-			return err
-		}
-		if err := a.load.end(ctx); err != nil {
-			return err
-		}
-		return s.noteKeys(inside, tx, p, a.ids)
-	})
+	if added == nil {
+		added = func(gateway.Key) {}
+	}
+	const did = "add keys to the store"
+	a := adding{s: s, until: ctx, t: t, now: s.now(), added: added}
+	if _, many := s.dialect.rows([]string{"text"}, 1); !many {
+		err = s.writeOnce(ctx, did, a.oneByOne(keys))
+	} else if err = a.gather(keys); err == nil { // whatever the sequence does, nobody waits for it
+		err = s.write(ctx, did, a.manyAtOnce)
+	}
 	if a.news >= s.bulk {
 		_ = s.dialect.growCache(context.WithoutCancel(ctx), s.writer, writerCache) // harmless where it stays
 	}
@@ -51,50 +48,82 @@ type adding struct {
 	until context.Context // the caller's
 	tx    *sql.Tx
 	t     tables
+	now   time.Time
 	load  bulkLoad
 	one   *sql.Stmt // adds one key
 	added func(gateway.Key)
 
 	news, existing int
 	ids            []gateway.KeyID // of the new ones, no more than are named
+	gathered       []gateway.Key
+	told           []bool // which of them were told of, so that a second try tells nothing twice
 }
 
-// addAtOnce is how many keys one statement adds where the database is far away.
-const addAtOnce = 2000
+// next looks at a key of the sequence.
+func (a *adding) next(k *gateway.Key, err error) error {
+	if err != nil {
+		return err
+	}
+	if err := a.until.Err(); err != nil {
+		return err
+	}
+	if wrong := gateway.CheckKey(k.Secret.Reveal()); wrong != "" {
+		return gateway.Errorf(gateway.KindInvalid, "%s", wrong)
+	}
+	if k.CreatedAt.IsZero() {
+		k.CreatedAt = a.now
+	}
+	return nil
+}
 
-// all adds the keys of a sequence, one by one or many at a time.
-func (a *adding) all(keys iter.Seq2[gateway.Key, error]) error {
-	_, _, types := splitRows(insertKeys)
-	_, many := a.s.dialect.rows(types, 1)
-	var waiting []gateway.Key
-	now := a.s.now()
+// oneByOne is a transaction that adds each key when it comes.
+func (a *adding) oneByOne(keys iter.Seq2[gateway.Key, error]) func(ctx context.Context, tx *sql.Tx) error {
+	return func(ctx context.Context, tx *sql.Tx) error {
+		if err := a.s.checkSeal(ctx, tx); err != nil {
+			return err
+		}
+		a.ctx, a.tx, a.load = ctx, tx, bulkLoad{s: a.s, ctx: ctx, tx: tx, t: a.t}
+		for k, err := range keys {
+			if err := a.next(&k, err); err != nil {
+				return err
+			}
+			if err := a.insert(&k); err != nil {
+				return err
+			}
+		}
+		if err := a.load.end(a.until); err != nil {
+			return err
+		}
+		return a.s.noteKeys(ctx, tx, a.t.provider, a.ids)
+	}
+}
+
+// gather takes all keys of the sequence.
+func (a *adding) gather(keys iter.Seq2[gateway.Key, error]) error {
 	for k, err := range keys {
-		if err != nil {
-			return err
+		if err := a.next(&k, err); err != nil {
+			return a.s.dialect.fault("add keys to the store", err)
 		}
-		if err := a.until.Err(); err != nil {
-			return err
-		}
-		if wrong := gateway.CheckKey(k.Secret.Reveal()); wrong != "" {
-			return gateway.Errorf(gateway.KindInvalid, "%s", wrong)
-		}
-		if k.CreatedAt.IsZero() {
-			k.CreatedAt = now
-		}
-		if !many {
-			err = a.insert(&k)
-		} else if waiting = append(waiting, k); len(waiting) == addAtOnce {
-			err = a.insertMany(waiting)
-			waiting = waiting[:0]
-		}
-		if err != nil {
+		a.gathered = append(a.gathered, k)
+	}
+	a.told = make([]bool, len(a.gathered))
+	return nil
+}
+
+// manyAtOnce is a transaction that adds the keys that were gathered. It may be
+// run again.
+func (a *adding) manyAtOnce(ctx context.Context, tx *sql.Tx) error {
+	if err := a.s.checkSeal(ctx, tx); err != nil {
+		return err
+	}
+	a.ctx, a.tx = ctx, tx
+	a.news, a.existing, a.ids = 0, 0, nil
+	for from := 0; from < len(a.gathered); from += a.s.dialect.atOnce() {
+		if err := a.insertMany(from, min(from+a.s.dialect.atOnce(), len(a.gathered))); err != nil {
 			return err
 		}
 	}
-	if len(waiting) == 0 {
-		return nil
-	}
-	return a.insertMany(waiting)
+	return a.s.noteKeys(ctx, tx, a.t.provider, a.ids)
 }
 
 const (
@@ -129,11 +158,22 @@ func (a *adding) insert(k *gateway.Key) (err error) {
 	if err != nil {
 		return err
 	}
-	return a.count(k, n > 0)
+	if !a.count(k, n > 0) {
+		return nil
+	}
+	if a.news == a.s.bulk {
+		if err := a.load.begin(a.news); err != nil {
+			return err
+		}
+	}
+	a.added(*k)
+	return nil
 }
 
-// insertMany adds keys, of which one may come several times.
-func (a *adding) insertMany(keys []gateway.Key) error {
+// insertMany adds some of the keys that were gathered, of which one may come
+// several times.
+func (a *adding) insertMany(from, to int) error {
+	keys := a.gathered[from:to]
 	b := a.s.batch(a.ctx, a.until, a.tx, a.t)
 	news := make(map[gateway.KeyID]bool, len(keys))
 	b.queryRows(insertKeys, len(keys), func(args []any, i int) []any { return a.appendValues(args, &keys[i]) },
@@ -143,32 +183,24 @@ func (a *adding) insertMany(keys []gateway.Key) error {
 	}
 	for i := range keys {
 		id := gateway.IDOfKey(keys[i].Secret)
-		isNew := news[id]
-		delete(news, id)
-		if err := a.count(&keys[i], isNew); err != nil {
-			return err
+		if a.count(&keys[i], news[id]) && !a.told[from+i] {
+			a.told[from+i] = true
+			a.added(keys[i])
 		}
+		delete(news, id)
 	}
 	return nil
 }
 
-// count counts a key and tells of it where it is new.
-func (a *adding) count(k *gateway.Key, isNew bool) error {
+// count counts a key and tells whether it is new.
+func (a *adding) count(k *gateway.Key, isNew bool) bool {
 	if !isNew {
 		a.existing++
-		return nil
+		return false
 	}
 	a.news++
 	if len(a.ids) <= idsNamed && a.s.tells() {
 		a.ids = append(a.ids, gateway.IDOfKey(k.Secret))
 	}
-	if a.news == a.s.bulk {
-		if err := a.load.begin(a.news); err != nil {
-			return err
-		}
-	}
-	if a.added != nil {
-		a.added(*k)
-	}
-	return nil
+	return true
 }

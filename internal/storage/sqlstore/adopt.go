@@ -49,68 +49,91 @@ func (s *Store) takeIn(ctx context.Context, t tables) error {
 			return err
 		}
 		var ids []gateway.KeyID // of those that were taken in, no more than are named
-		for {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			rows, err := tx.QueryContext(inside, t.sql(`select k.api_key, k.created_at, k.expires_at, k.failed_until, k.disabled_until, k.rests_until,
-				s.last_used, s.last_success, s.last_failure
-				from {p}keys k left join {p}key_stats s on s.api_key = k.api_key where k.key_id is null limit ?`), rewriteBatch)
+		for more := true; more; {
+			some, err := s.foreignRows(inside, tx, t)
 			if err != nil {
 				return err
 			}
-			batch, err := collect(rows, (*foreignRow).into)
-			if err != nil {
-				return err
-			}
-			if len(batch) == 0 {
-				return s.noteKeys(inside, tx, t.provider, ids)
-			}
-			for i := range batch {
-				id, err := s.adoptRow(inside, tx, t, &batch[i])
-				if err != nil {
-					return err
-				}
+			more = len(some) == s.dialect.atOnce()
+			b := s.batch(inside, ctx, tx, t)
+			for _, id := range s.takeRowsIn(&b, some) {
 				if len(ids) <= idsNamed && s.tells() {
 					ids = append(ids, id)
 				}
 			}
+			if b.err != nil {
+				return b.err
+			}
 		}
+		return s.noteKeys(inside, tx, t.provider, ids)
 	})
 }
 
-func (s *Store) adoptRow(ctx context.Context, tx *sql.Tx, t tables, r *foreignRow) (gateway.KeyID, error) {
-	key, err := s.seal.plain(t.provider, r.stored)
+// foreignRows reads some rows of other programs.
+func (s *Store) foreignRows(ctx context.Context, tx *sql.Tx, t tables) ([]foreignRow, error) {
+	rows, err := tx.QueryContext(ctx, t.sql(`select k.api_key, k.created_at, k.expires_at, k.failed_until, k.disabled_until, k.rests_until,
+		s.last_used, s.last_success, s.last_failure
+		from {p}keys k left join {p}key_stats s on s.api_key = k.api_key where k.key_id is null limit ?`), s.dialect.atOnce())
 	if err != nil {
-		return "", s.unreadable(t, gateway.Clip(r.stored, 24), err)
+		return nil, err
 	}
-	id := gateway.IDOfKey(key)
-	var one int
-	err = tx.QueryRowContext(ctx, t.sql("select 1 from {p}keys where key_id = ?"), id).Scan(&one)
-	switch {
-	case err == nil: // the same key, stored in another form
-		_, err := execAll(ctx, tx, t, []any{r.stored}, "delete from {p}key_stats where api_key = ?", "delete from {p}keys where api_key = ?")
-		return id, err
-	case !errors.Is(err, sql.ErrNoRows):
-		return id, err
-	}
-	stored := s.seal.stored(t.provider, key)
-	if stored != r.stored {
-		if err := rename(ctx, tx, t, r.stored, stored); err != nil {
-			return id, err
+	return collect(rows, (*foreignRow).into)
+}
+
+// takeRowsIn makes rows of other programs like our own and tells whose they are.
+func (s *Store) takeRowsIn(b *batch, rows []foreignRow) []gateway.KeyID {
+	ids := make([]gateway.KeyID, len(rows))
+	stored := make([]string, len(rows)) // as they are to be stored
+	for i := range rows {
+		key, err := s.seal.plain(b.t.provider, rows[i].stored)
+		if err != nil {
+			b.err = s.unreadable(b.t, gateway.Clip(rows[i].stored, 24), err)
+			return nil
+		}
+		ids[i], stored[i] = gateway.IDOfKey(key), s.seal.stored(b.t.provider, key)
+		if rows[i].created.IsZero() {
+			rows[i].created.Time = b.now
 		}
 	}
-	if r.created.IsZero() {
-		r.created.Time = s.now()
+	there := map[gateway.KeyID]bool{}
+	b.queryRows("with d (id) as ({rows text}) select k.key_id from d join {p}keys k on k.key_id = d.id", len(ids),
+		func(args []any, i int) []any { return append(args, string(ids[i])) }, func(id gateway.KeyID) { there[id] = true })
+	var take, double []int
+	for i := range rows {
+		if there[ids[i]] { // the same key, stored in another form
+			double = append(double, i)
+			continue
+		}
+		there[ids[i]] = true
+		take = append(take, i)
 	}
-	_, err = tx.ExecContext(ctx, t.sql("update {p}key_stats set last_used = ?, last_success = ?, last_failure = ? where api_key = ?"),
-		at(r.lastUsed.Time), at(r.lastSuccess.Time), at(r.lastFailure.Time), stored)
-	if err != nil {
-		return id, err
+	for _, text := range []string{
+		"with d (stored) as ({rows text}) delete from {p}key_stats where api_key in (select stored from d)",
+		"with d (stored) as ({rows text}) delete from {p}keys where api_key in (select stored from d)",
+	} {
+		b.runRows(text, len(double), func(args []any, i int) []any { return append(args, rows[double[i]].stored) })
 	}
-	_, err = tx.ExecContext(ctx, t.sql(`update {p}keys set key_id = ?, created_at = ?, expires_at = ?, failed_until = ?, disabled_until = ?, rests_until = ?
-		where api_key = ?`), id, at(r.created.Time), at(r.expires.Time), at(r.failed.Time), at(r.disabled.Time), at(r.rests.Time), stored)
-	return id, err
+	var from, to []string
+	for _, i := range take {
+		if rows[i].stored != stored[i] {
+			from, to = append(from, rows[i].stored), append(to, stored[i])
+		}
+	}
+	b.rename(from, to)
+	b.runRows(`with d (stored, used, ok, bad) as ({rows text, timestamptz, timestamptz, timestamptz})
+		update {p}key_stats as s set last_used = d.used, last_success = d.ok, last_failure = d.bad from d where s.api_key = d.stored`,
+		len(take), func(args []any, i int) []any {
+			r := &rows[take[i]]
+			return append(args, stored[take[i]], at(r.lastUsed.Time), at(r.lastSuccess.Time), at(r.lastFailure.Time))
+		})
+	b.runRows(`with d (stored, id, created, expires, failed, disabled, rests) as ({rows text, text, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz})
+		update {p}keys as k set key_id = d.id, created_at = d.created, expires_at = d.expires, failed_until = d.failed, disabled_until = d.disabled,
+			rests_until = d.rests from d where k.api_key = d.stored`,
+		len(take), func(args []any, i int) []any {
+			r := &rows[take[i]]
+			return append(args, stored[take[i]], string(ids[take[i]]), at(r.created.Time), at(r.expires.Time), at(r.failed.Time), at(r.disabled.Time), at(r.rests.Time))
+		})
+	return ids
 }
 
 // Adopt takes rows in that other programs have inserted. EachKey and others do

@@ -69,6 +69,9 @@ type dialect interface {
 	rows(types []string, n int) (text string, arrays bool)
 	// mostRows is how many rows one statement takes, see rows.
 	mostRows() int
+	// atOnce is how many keys are held in memory and worked on at once where a
+	// transaction reads and writes by turns.
+	atOnce() int
 	// ids is the list of ids in brackets after "in", likewise.
 	ids(n int) (text string, array bool)
 
@@ -80,6 +83,9 @@ type dialect interface {
 	// listen blocks and calls wake, see Store.Listen.
 	listen(ctx context.Context, wake func()) error
 
+	// renames are statements that together give rows of {p}keys, and those of
+	// {p}key_stats that belong to them, other primary keys: {rows text, text}.
+	renames() []string
 	// deferKeys lets a transaction break foreign keys until it commits.
 	deferKeys(ctx context.Context, tx *sql.Tx) error
 	// growCache gives the writer a cache of some KiB for a large change.

@@ -174,7 +174,17 @@ func (d *postgres) rows(types []string, _ int) (text string, arrays bool) {
 
 func (d *postgres) mostRows() int { return 1000 }
 
+func (d *postgres) atOnce() int { return 2000 }
+
 func (d *postgres) ids(int) (text string, array bool) { return "(select unnest(?::text[]))", true }
+
+// renames is one statement, at whose end foreign keys are looked at that others
+// have made and that cannot be deferred.
+func (d *postgres) renames() []string {
+	return []string{`with d (old, new) as ({rows text, text}),
+		s as (update {p}key_stats as s set api_key = d.new from d where s.api_key = d.old)
+		update {p}keys as k set api_key = d.new from d where k.api_key = d.old`}
+}
 
 func (d *postgres) deferKeys(ctx context.Context, tx *sql.Tx) error {
 	_, err := tx.ExecContext(ctx, "set constraints all deferred")

@@ -111,9 +111,10 @@ func TestServerThatComesAndGoes(t *testing.T) {
 	f.start(t)
 	mustCount(t, s, "after a kill", 4)
 
+	many := s.dialect.atOnce()
 	keys := func(yield func(gateway.Key, error) bool) {
-		for n := range 3 * addAtOnce {
-			if n == 2*addAtOnce {
+		for n := range 3 * many {
+			if n == 2*many {
 				f.Kill()
 			}
 			if !yield(gateway.Key{Secret: secretOf(n)}, nil) {

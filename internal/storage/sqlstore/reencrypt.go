@@ -11,9 +11,6 @@ import (
 	"ollama-api-pool/internal/gateway"
 )
 
-// rewriteBatch is how many keys are held in memory at once while all are rewritten.
-const rewriteBatch = 500
-
 // aloneBusy is how long Reencrypt waits for others to leave the file.
 const aloneBusy = time.Second
 
@@ -23,6 +20,15 @@ const aloneBusy = time.Second
 // file or its log. Nobody else may have the database open. progress, which may
 // be nil, is called now and then and at the end.
 func Reencrypt(ctx context.Context, path string, oldKey, newKey []byte, progress func(done, total int)) error {
+	return ReencryptDatabase(ctx, Options{Path: path, EncryptionKey: oldKey, busyTimeout: aloneBusy}, newKey, progress)
+}
+
+// ReencryptDatabase is Reencrypt for any database, with the old key in its
+// options. Where several instances may work on it, it refuses while one of them
+// was heard of lately: each would have to be told the new key. What was replaced
+// is left to the server to overwrite.
+func ReencryptDatabase(ctx context.Context, o Options, newKey []byte, progress func(done, total int)) error {
+	oldKey := o.EncryptionKey
 	if len(oldKey)+len(newKey) == 0 {
 		return gateway.Errorf(gateway.KindInvalid, "change the encryption: neither an old nor a new key is given")
 	}
@@ -36,7 +42,7 @@ func Reencrypt(ctx context.Context, path string, oldKey, newKey []byte, progress
 	if err != nil {
 		return err
 	}
-	s, err := New(Options{Path: path, EncryptionKey: oldKey, busyTimeout: aloneBusy})
+	s, err := New(o)
 	if err != nil {
 		return err
 	}
@@ -87,7 +93,7 @@ func (s *Store) reencrypt(ctx context.Context, next *seal, progress func(done, t
 	}
 	if err := inTx(ctx, s.dialect, s.writer, nil, func(_ context.Context, tx *sql.Tx) error {
 		return s.resealAll(ctx, tx, next, progress)
-	}); err != nil {
+	}); err != nil || s.dialect.shared() {
 		return err
 	}
 	done, err := s.scrub(ctx, s.writer)
@@ -102,8 +108,11 @@ func (s *Store) reencrypt(ctx context.Context, next *seal, progress func(done, t
 
 // resealAll rewrites every key and notes that the file is to be scrubbed.
 func (s *Store) resealAll(ctx context.Context, tx *sql.Tx, next *seal, progress func(done, total int)) error {
-	inside := context.WithoutCancel(ctx)
+	inside := s.dialect.within(ctx)
 	if err := s.checkSeal(inside, tx); err != nil {
+		return err
+	}
+	if err := s.alone(inside, tx); err != nil {
 		return err
 	}
 	if err := s.dialect.deferKeys(inside, tx); err != nil {
@@ -137,15 +146,41 @@ func (s *Store) resealAll(ctx context.Context, tx *sql.Tx, next *seal, progress 
 	if total == 0 {
 		progress(0, 0)
 	}
-	if err := setMeta(inside, tx, metaScrub, "pending"); err != nil {
-		return err
+	if !s.dialect.shared() {
+		if err := setMeta(inside, tx, metaScrub, "pending"); err != nil {
+			return err
+		}
 	}
 	return setMeta(inside, tx, metaSeal, next.markOf())
 }
 
+// stillThere is for how long an instance counts as running that was heard of.
+const stillThere = 30 * time.Second
+
+// alone refuses to go on while an instance works on a shared database.
+func (s *Store) alone(ctx context.Context, tx *sql.Tx) error {
+	if !s.dialect.shared() {
+		return nil
+	}
+	now, err := s.dialect.clock(ctx, tx, s.now)
+	if err != nil {
+		return err
+	}
+	var others int
+	err = tx.QueryRowContext(ctx, "select count(*) from pool_instances where seen_at > ? and id <> ?", at(now.Add(-stillThere)), s.instance).Scan(&others)
+	if err == nil && others > 0 {
+		err = &Fault{
+			Did: "change the encryption of the store", Path: s.dialect.place(),
+			Cause: fmt.Sprintf("%d instances of this program work on it", others),
+			Cure:  fmt.Sprintf("stop them, and try again after %s", stillThere),
+		}
+	}
+	return err
+}
+
 // resealBatch rewrites the keys that follow the id in last, and moves last on.
 func (s *Store) resealBatch(ctx context.Context, tx *sql.Tx, t tables, next *seal, last *gateway.KeyID) (int, error) {
-	rows, err := tx.QueryContext(ctx, t.sql("select key_id, api_key from {p}keys where key_id > ? order by key_id limit ?"), *last, rewriteBatch)
+	rows, err := tx.QueryContext(ctx, t.sql("select key_id, api_key from {p}keys where key_id > ? order by key_id limit ?"), *last, s.dialect.atOnce())
 	if err != nil {
 		return 0, err
 	}
@@ -157,31 +192,26 @@ func (s *Store) resealBatch(ctx context.Context, tx *sql.Tx, t tables, next *sea
 	if err != nil {
 		return 0, err
 	}
-	for _, r := range batch {
+	from, to := make([]string, len(batch)), make([]string, len(batch))
+	for i, r := range batch {
 		key, err := s.seal.plain(t.provider, r.stored)
 		if err != nil {
 			return 0, s.unreadable(t, string(r.id), err)
 		}
-		if err := rename(ctx, tx, t, r.stored, next.stored(t.provider, key)); err != nil {
-			return 0, err
-		}
+		from[i], to[i] = r.stored, next.stored(t.provider, key)
 		*last = r.id
 	}
-	return len(batch), nil
+	b := s.batch(ctx, ctx, tx, t)
+	b.rename(from, to)
+	return len(batch), b.err
 }
 
-// rename gives a key's row and its statistics another primary key. Foreign
-// keys must be deferred.
-func rename(ctx context.Context, tx *sql.Tx, t tables, from, to string) error {
-	for _, text := range []string{
-		"update {p}keys set api_key = ? where api_key = ?",
-		"update {p}key_stats set api_key = ? where api_key = ?",
-	} {
-		if _, err := tx.ExecContext(ctx, t.sql(text), to, from); err != nil {
-			return err
-		}
+// rename gives keys' rows and their statistics other primary keys. Foreign keys
+// must be deferred.
+func (b *batch) rename(from, to []string) {
+	for _, text := range b.d.renames() {
+		b.runRows(text, len(from), func(args []any, i int) []any { return append(args, from[i], to[i]) })
 	}
-	return nil
 }
 
 // unreadable is the error for a row whose key does not decrypt.

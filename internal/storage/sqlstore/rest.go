@@ -98,6 +98,10 @@ func (d *postgREST) prepare(ctx context.Context, db *sql.DB) error {
 	return f
 }
 
+// atOnce is as many as there will be: each turn costs to do all of those before
+// it again.
+func (d *postgREST) atOnce() int { return 1 << 20 }
+
 func (d *postgREST) fault(did string, err error) error { return faultOf(d, did, err) }
 
 func (d *postgREST) explain(err error) (cause, cure string, away bool) {

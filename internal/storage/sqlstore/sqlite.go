@@ -68,6 +68,8 @@ func (d sqliteFile) rows(types []string, n int) (text string, arrays bool) {
 
 func (d sqliteFile) mostRows() int { return insertedRows }
 
+func (d sqliteFile) atOnce() int { return 500 }
+
 func (d sqliteFile) ids(n int) (text string, array bool) { return valueLists(1, n), false }
 
 func (d sqliteFile) fault(did string, err error) error { return faultOf(d, did, err) }
@@ -273,6 +275,13 @@ func (d sqliteFile) examine(ctx context.Context, q querier) error {
 type damage struct{ found string }
 
 func (e *damage) Error() string { return e.found }
+
+func (d sqliteFile) renames() []string {
+	return []string{
+		"with d (old, new) as ({rows text, text}) update {p}keys as k set api_key = d.new from d where k.api_key = d.old",
+		"with d (old, new) as ({rows text, text}) update {p}key_stats as s set api_key = d.new from d where s.api_key = d.old",
+	}
+}
 
 // deferKeys lets a transaction break foreign keys until it commits.
 func (d sqliteFile) deferKeys(ctx context.Context, tx *sql.Tx) error {
