@@ -14,7 +14,7 @@ import (
 // and compares both after each.
 func TestAgainstReference(t *testing.T) {
 	seen := map[string]int{}
-	for seed := range uint64(120) {
+	for seed := range uint64(200) {
 		d := newDuel(t, seed)
 		d.play(400)
 		for what, n := range d.r.seen {
@@ -22,7 +22,7 @@ func TestAgainstReference(t *testing.T) {
 		}
 	}
 	// What never happens is not tested.
-	for _, what := range []string{"outage", "breaker", "probe", "held", "stale", "later end", "again", "auto", string(Empty), string(AllTried), string(AllResting), string(AllOut), string(NoneForPlan), string(BreakerOpen)} {
+	for _, what := range []string{"outage", "breaker", "probe", "held", "stale", "later end", "again", "auto", "followed", "followed late", "refused by the store", "row of changes", string(Empty), string(AllTried), string(AllResting), string(AllOut), string(NoneForPlan), string(BreakerOpen)} {
 		if seen[what] == 0 {
 			t.Errorf("%q never happened", what)
 		}
@@ -46,8 +46,8 @@ type duel struct {
 	p      *Pool
 	r      *reference
 	leases []*duelLease
-	gone   []gateway.Key                       // removed keys, to be put back
-	stored map[gateway.KeyID]gateway.KeyState  // what a store would hold
+	gone   []gateway.Key // removed keys, to be put back
+	store  duelStore
 	counts map[gateway.KeyID]gateway.KeyCounts // what a store would have added up
 }
 
@@ -67,9 +67,9 @@ func newDuel(t *testing.T, seed uint64) *duel {
 	s := Settings{FailedFor: 8 * time.Second, DisableThreshold: 3, DisabledFor: 20 * time.Second}
 	return &duel{
 		T: t, rng: rand.New(rand.NewPCG(seed, 7)), seed: seed,
-		p:      New(gateway.Ollama, s),
-		r:      &reference{settings: s, now: time.Date(2027, 1, 15, 8, 0, 0, 0, time.UTC), reserve: 10, seen: map[string]int{}},
-		stored: map[gateway.KeyID]gateway.KeyState{}, counts: map[gateway.KeyID]gateway.KeyCounts{},
+		p:     New(gateway.Ollama, s),
+		r:     &reference{settings: s, now: time.Date(2027, 1, 15, 8, 0, 0, 0, time.UTC), reserve: 10, seen: map[string]int{}},
+		store: duelStore{rows: map[gateway.KeyID]*duelRow{}}, counts: map[gateway.KeyID]gateway.KeyCounts{},
 	}
 }
 
@@ -84,6 +84,8 @@ func (d *duel) play(steps int) {
 		d.event()
 		d.compare()
 	}
+	d.hearAll()
+	d.compare()
 	d.drain()
 }
 
@@ -106,8 +108,12 @@ func (d *duel) event() {
 		d.put()
 	case n < 92:
 		d.remove()
-	case n < 95:
+	case n < 94:
 		d.setState()
+	case n < 95:
+		d.other()
+	case n < 96:
+		d.hear()
 	case n < 97:
 		d.refusals()
 	case n < 98:
@@ -143,14 +149,14 @@ func (d *duel) put() {
 			k.ExpiresAt = d.r.now.Add(time.Duration(d.rng.IntN(60)-2) * time.Second)
 		}
 		if d.rng.IntN(3) == 0 {
-			k.State = d.someState()
+			k.State, k.Version = d.someState(), int64(d.rng.IntN(4))
 		}
 	}
 	id := gateway.IDOfKey(k.Secret)
 	d.did = fmt.Sprint("put ", id)
 	if d.r.find(id) == nil {
 		d.r.put(k)
-		d.stored[id] = k.State
+		d.store.put(id, k)
 		d.counts[id] = gateway.KeyCounts{}
 		d.gone = append(d.gone, k)
 		if !d.p.Put(k, d.r.now) {
@@ -195,6 +201,7 @@ func (d *duel) remove() {
 	d.did = fmt.Sprint("remove ", k.id)
 	d.r.remove(k)
 	delete(d.counts, k.id)
+	d.store.remove(k.id)
 	if !d.p.Remove(k.id) || d.p.Remove(k.id) {
 		d.failf("the key was not there, or twice")
 	}
@@ -211,7 +218,7 @@ func (d *duel) setState() {
 	}
 	d.did = fmt.Sprintf("set %s to %+v", k.id, s)
 	d.r.setState(k, s)
-	d.stored[k.id] = s
+	d.store.force(k.id, s)
 	if !d.p.SetState(k.id, s, d.r.now) {
 		d.failf("the pool does not know the key")
 	}
