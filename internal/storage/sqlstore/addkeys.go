@@ -174,7 +174,7 @@ func (a *adding) insert(k *gateway.Key) (err error) {
 // several times.
 func (a *adding) insertMany(from, to int) error {
 	keys := a.gathered[from:to]
-	b := a.s.batch(a.ctx, a.until, a.tx, a.t)
+	b := a.s.batch(a.s.dialect.guess(a.ctx, func() []string { return idsOf(keys) }), a.until, a.tx, a.t)
 	news := make(map[gateway.KeyID]bool, len(keys))
 	b.queryRows(insertKeys, len(keys), func(args []any, i int) []any { return a.appendValues(args, &keys[i]) },
 		func(id gateway.KeyID) { news[id] = true })
@@ -190,6 +190,18 @@ func (a *adding) insertMany(from, to int) error {
 		delete(news, id)
 	}
 	return nil
+}
+
+// idsOf are the ids of keys, each once.
+func idsOf(keys []gateway.Key) []string {
+	ids, seen := make([]string, 0, len(keys)), make(map[gateway.KeyID]bool, len(keys))
+	for i := range keys {
+		if id := gateway.IDOfKey(keys[i].Secret); !seen[id] {
+			seen[id] = true
+			ids = append(ids, string(id))
+		}
+	}
+	return ids
 }
 
 // count counts a key and tells whether it is new.

@@ -72,6 +72,9 @@ type dialect interface {
 	// atOnce is how many keys are held in memory and worked on at once where a
 	// transaction reads and writes by turns.
 	atOnce() int
+	// guess tells an engine that is far away which ids a query will probably
+	// return, in a context for it.
+	guess(ctx context.Context, ids func() []string) context.Context
 	// ids is the list of ids in brackets after "in", likewise.
 	ids(n int) (text string, array bool)
 

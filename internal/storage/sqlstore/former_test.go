@@ -147,7 +147,7 @@ func checkFormer(t *testing.T, s *Store, p gateway.ProviderName, round int64) {
 		t.Errorf("%s: models %+v, %v", p, models, err)
 	}
 	var note string
-	if err := s.reader.QueryRowContext(t.Context(), tables{p}.sql("select note from {p}keys where api_key = 'former-key-active'")).Scan(&note); err != nil || note != "mine" {
+	if err := s.reader.QueryRowContext(t.Context(), tables{p}.sql("select note from {p}keys where key_id = ?"), string(gateway.IDOfKey("former-key-active"))).Scan(&note); err != nil || note != "mine" {
 		t.Errorf("%s: a column of others says %q, %v", p, note, err)
 	}
 }

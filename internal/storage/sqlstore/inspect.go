@@ -13,7 +13,12 @@ type Sealing struct {
 // encryption key, nil for none, fits. It changes nothing, and other processes
 // may have the database open.
 func Inspect(ctx context.Context, path string, key []byte) (Sealing, error) {
-	s, err := New(Options{Path: path, EncryptionKey: key})
+	return InspectDatabase(ctx, Options{Path: path, EncryptionKey: key})
+}
+
+// InspectDatabase is Inspect for any database, with the key in its options.
+func InspectDatabase(ctx context.Context, o Options) (Sealing, error) {
+	s, err := New(o)
 	if err != nil {
 		return Sealing{}, err
 	}

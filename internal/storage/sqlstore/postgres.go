@@ -176,6 +176,8 @@ func (d *postgres) mostRows() int { return 1000 }
 
 func (d *postgres) atOnce() int { return 2000 }
 
+func (d *postgres) guess(ctx context.Context, _ func() []string) context.Context { return ctx }
+
 func (d *postgres) ids(int) (text string, array bool) { return "(select unnest(?::text[]))", true }
 
 // renames is one statement, at whose end foreign keys are looked at that others

@@ -102,6 +102,10 @@ func (d *postgREST) prepare(ctx context.Context, db *sql.DB) error {
 // it again.
 func (d *postgREST) atOnce() int { return 1 << 20 }
 
+func (d *postgREST) guess(ctx context.Context, ids func() []string) context.Context {
+	return postgrest.Guess(ctx, ids())
+}
+
 func (d *postgREST) fault(did string, err error) error { return faultOf(d, did, err) }
 
 func (d *postgREST) explain(err error) (cause, cure string, away bool) {

@@ -70,6 +70,8 @@ func (d sqliteFile) mostRows() int { return insertedRows }
 
 func (d sqliteFile) atOnce() int { return 500 }
 
+func (d sqliteFile) guess(ctx context.Context, _ func() []string) context.Context { return ctx }
+
 func (d sqliteFile) ids(n int) (text string, array bool) { return valueLists(1, n), false }
 
 func (d sqliteFile) fault(did string, err error) error { return faultOf(d, did, err) }

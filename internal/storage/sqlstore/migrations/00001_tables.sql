@@ -65,3 +65,49 @@ create table if not exists {p}model_hourly (
     created_at timestamptz,
     unique (provider, model, hour)
 );
+
+-- Tables from elsewhere may lack some of these columns.
+
+alter table {p}keys add column if not exists username text;
+alter table {p}keys add column if not exists status text default 'active';
+alter table {p}keys add column if not exists created_at timestamptz;
+alter table {p}keys add column if not exists expires_at timestamptz;
+alter table {p}keys add column if not exists failed_until timestamptz;
+alter table {p}keys add column if not exists disabled_until timestamptz;
+alter table {p}keys add column if not exists consecutive_failures int default 0;
+
+alter table {p}key_stats add column if not exists total_requests bigint default 0;
+alter table {p}key_stats add column if not exists success_count bigint default 0;
+alter table {p}key_stats add column if not exists failure_count bigint default 0;
+alter table {p}key_stats add column if not exists success_rate numeric default 0;
+alter table {p}key_stats add column if not exists last_used timestamptz;
+alter table {p}key_stats add column if not exists last_success timestamptz;
+alter table {p}key_stats add column if not exists last_failure timestamptz;
+alter table {p}key_stats add column if not exists consecutive_failures int default 0;
+alter table {p}key_stats add column if not exists created_at timestamptz;
+
+alter table {p}client_tokens add column if not exists name text;
+alter table {p}client_tokens add column if not exists created_at timestamptz;
+alter table {p}client_tokens add column if not exists expires_at timestamptz;
+alter table {p}client_tokens add column if not exists request_count bigint default 0;
+
+alter table {p}global_stats add column if not exists total_requests bigint default 0;
+alter table {p}global_stats add column if not exists success_count bigint default 0;
+alter table {p}global_stats add column if not exists failure_count bigint default 0;
+alter table {p}global_stats add column if not exists updated_at timestamptz;
+
+alter table {p}model_stats add column if not exists provider text;
+alter table {p}model_stats add column if not exists model text;
+alter table {p}model_stats add column if not exists total_requests bigint default 0;
+alter table {p}model_stats add column if not exists success_count bigint default 0;
+alter table {p}model_stats add column if not exists failure_count bigint default 0;
+alter table {p}model_stats add column if not exists last_used timestamptz;
+alter table {p}model_stats add column if not exists created_at timestamptz;
+
+alter table {p}model_hourly add column if not exists provider text;
+alter table {p}model_hourly add column if not exists model text;
+alter table {p}model_hourly add column if not exists hour timestamptz;
+alter table {p}model_hourly add column if not exists requests bigint default 0;
+alter table {p}model_hourly add column if not exists success bigint default 0;
+alter table {p}model_hourly add column if not exists failure bigint default 0;
+alter table {p}model_hourly add column if not exists created_at timestamptz;
