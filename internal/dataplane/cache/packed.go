@@ -46,11 +46,11 @@ func (p *packed) pack() []byte {
 	}
 	b := make([]byte, 0, 512+len(p.body))
 	b = append(b, packedVersion...)
-	b = binary.AppendUvarint(b, uint64(max(p.until.UnixMilli(), 0))) //nolint:gosec // not negative
+	b = binary.AppendUvarint(b, uint64(max(p.until.UnixMilli(), 0)))
 	for _, s := range [...]string{string(p.provider), p.path, p.model} {
 		b = appendText(b, s)
 	}
-	b = binary.AppendUvarint(b, uint64(max(p.status, 0))) //nolint:gosec // not negative
+	b = binary.AppendUvarint(b, uint64(max(p.status, 0)))
 	b = binary.AppendUvarint(b, uint64(len(p.header)))
 	for name, values := range p.header {
 		b = appendText(b, name)
@@ -71,7 +71,7 @@ func appendText(b []byte, s string) []byte {
 func unpack(b []byte) (*packed, error) {
 	r := &reading{rest: b}
 	p := r.label()
-	p.status = int(r.number(999))
+	p.status = int(r.number(999)) //nolint:gosec // bounded
 	n := r.number(maxPackedHeaders)
 	p.header = make(http.Header, n)
 	for range n {
@@ -147,7 +147,7 @@ func (r *reading) text(most int) string { return string(r.bytes(most)) }
 
 // bytes reads some that are not more than most.
 func (r *reading) bytes(most int) []byte {
-	n := r.number(uint64(max(most, 0))) //nolint:gosec // not negative
+	n := r.number(uint64(max(most, 0)))
 	if r.bad || n > uint64(len(r.rest)) {
 		r.bad, r.rest = true, nil
 		return nil

@@ -260,8 +260,10 @@ func TestAddressesOfAllInstances(t *testing.T) {
 		}
 	}
 	c.silent = true
-	if ask("192.0.2.1") != 0 || ask("192.0.2.1") != 0 {
-		t.Error("refused with two places free")
+	for range 2 {
+		if wait := ask("192.0.2.1"); wait != 0 {
+			t.Errorf("wait %s with two places free", wait)
+		}
 	}
 	asked := len(c.clients)
 	if wait := ask("192.0.2.1"); wait != time.Minute || len(c.clients) != asked {

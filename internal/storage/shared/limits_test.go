@@ -474,7 +474,7 @@ func TestTheWindowIsTheOneOfEachInstance(t *testing.T) {
 	t.Parallel()
 	r := start(t, servers.SharedRedis(t).URL(), "property", Options{})
 	atTimes := redis.NewScript(strings.Replace(windowText, "redis.call('TIME')", "{ ARGV[4], ARGV[5] }", 1))
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test's choice
+	random := rand.New(rand.NewPCG(1, 2))
 	for _, c := range []struct{ limit, span, grain int64 }{{1, 60_000, 0}, {5, 60_000, 0}, {64, 60_000, 0}, {100, 60_000, 1000}, {20, 90_000, 1500}} {
 		key := r.key("p", tagOf(strings.Repeat("x", int(c.limit))), "")
 		var want reference

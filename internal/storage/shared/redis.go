@@ -59,9 +59,6 @@ type Redis struct {
 	closed sync.Once
 }
 
-// errNotReady says that nothing can be asked yet.
-var errNotReady = errors.New("the store's name is not known yet")
-
 // quiet keeps go-redis from writing to the standard error. What it has to say
 // comes with the errors.
 var quiet = sync.OnceFunc(logging.Disable)
