@@ -124,3 +124,19 @@ func TestSentinel(t *testing.T) {
 	heard(t, a, b)
 	heard(t, b, a)
 }
+
+// narrowUser is all that a user of the Redis needs to be allowed.
+const narrowUser = "~ollama-api-pool:* &ollama-api-pool:* -@all +ping +select +eval +evalsha +script|load +time" +
+	" +get +getrange +set +unlink +scan +publish +subscribe +unsubscribe +pexpire" +
+	" +lrange +ltrim +rpush +lset +lrem +hget +hgetall +hset +hsetnx +hdel"
+
+func TestAUserThatMayDoNoMore(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t, servers.RedisOptions{})
+	words := append([]string{"ACL", "SETUSER", "narrow", "on", ">fake-canary"}, strings.Fields(narrowUser)...)
+	if _, err := s.Do(t.Context(), words...); err != nil {
+		t.Fatal(err)
+	}
+	url := "redis://narrow:fake-canary@" + s.Addr() + "/2"
+	everything(t, newHearer(t, url, "narrow", Options{}), newHearer(t, url, "narrow", Options{}))
+}
