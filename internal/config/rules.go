@@ -286,13 +286,19 @@ func path(field func(*Config) *string) rule {
 	})
 }
 
-// databaseAddress is where PostgreSQL is: one host, several, or a socket's
-// directory in the query.
+// databaseAddress is where PostgreSQL is: one host, several with commas between
+// them, or a socket's directory as the host or in the query.
 func databaseAddress(field func(*Config) *gateway.Secret) rule {
-	const allowed = "a postgres:// or postgresql:// address, with special characters of the password percent-encoded"
+	const allowed = "an address postgres://user:password@host:5432/database or postgresql://…, with special characters of the password percent-encoded"
 	return ruleFor(allowed, field, func(s string) (gateway.Secret, bool) {
-		u, ok := parseStore(s, "postgres", "postgresql")
-		return gateway.Secret(s), ok && (u.Host != "" || u.Query().Get("host") != "")
+		// A directory as the host is percent-encoded, which net/url does not take.
+		text, others := cutHosts(strings.NewReplacer("@%2F", "@socket/", "@%2f", "@socket/").Replace(s))
+		u, ok := parseStore(text, "postgres", "postgresql")
+		for _, host := range others {
+			other, err := url.Parse("postgres://" + host)
+			ok = ok && err == nil && other.Host == host && validHost(other)
+		}
+		return gateway.Secret(s), ok && (u.Host != "" && validHost(u) || u.Host == "" && len(others) == 0 && u.Query().Get("host") != "")
 	})
 }
 

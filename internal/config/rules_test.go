@@ -131,6 +131,9 @@ func TestStoreAddresses(t *testing.T) {
 	}
 	check(t, "database", accepted(databaseAddress(secretField)), map[string]string{
 		"postgres://u:p@h:5432/db?sslmode=require": "true", "postgresql://h/db": "true", "postgres:///db?host=/run/pg": "true", "postgres://u:p%40%2F@h/db": "true",
+		"postgres://u:p@h1:5432,h2:5433/db?target_session_attrs=read-write": "true", "postgres://u@h1,[::1]:5433/db": "true", "POSTGRES://u@h/db": "true",
+		"postgres://u@%2Frun%2Fpostgresql/db": "true", "postgres://u.ref:p@aws-0-eu-central-1.pooler.supabase.com:6543/postgres?pgbouncer=true": "true",
+		"postgres://u@h1,/db": refused, "postgres://u@h1:0,h2/db": refused, "postgres://u@h1,h2:port/db": refused, "postgres://u:12@h:99999/db": refused, "postgres:///db": refused,
 		"mysql://u:p@h/db": refused, "host=h user=u": refused, "postgres://": refused, "postgres://u:12/3@h/db": refused, "postgres://u:12#3@h/db": refused,
 		"postgres://u:12?3@h/db": refused, "postgres://u:%zz@h/db": refused, "postgres:u@h": refused, "postgres://u:a b@h/db": refused,
 	})
