@@ -61,9 +61,12 @@ type CopiedTable struct {
 // tokens as hashes. Sessions, leases and notes of instances are not copied.
 //
 // It is one transaction of the target, which is verified before it is
-// committed: after any error, and after a kill, the target is what it was. The
-// source is read as it is at one moment and is not changed; OpenSource opens one
-// that must not even be migrated. Nothing else should write to either meanwhile.
+// committed: after any error, and after a kill, the target is what it was. Over
+// PostgREST, which knows no long transactions, it is many: the target is marked
+// as unfinished until the last of them, and the next Copy empties it first; a
+// Merge is refused there. The source is read as it is at one moment and is not
+// changed; OpenSource opens one that must not even be migrated. Nothing else
+// should write to either meanwhile.
 func Copy(ctx context.Context, from, to *Store, o CopyOptions) (CopyReport, error) {
 	began := time.Now()
 	c := &copying{from: from, to: to, o: o, until: ctx}
@@ -76,8 +79,11 @@ func Copy(ctx context.Context, from, to *Store, o CopyOptions) (CopyReport, erro
 		if err := c.prepare(inside); err != nil {
 			return err
 		}
-		if o.DryRun {
+		switch {
+		case o.DryRun:
 			return c.run(inside, nil)
+		case c.inSteps():
+			return c.runInSteps(inside)
 		}
 		return to.write(ctx, "copy into the store", func(inside context.Context, out *sql.Tx) error {
 			return c.run(patient(inside), out)
@@ -159,8 +165,8 @@ func (c *copying) look(ctx context.Context, t tables, table *copyTable) error {
 // be called again after it failed.
 func (c *copying) run(ctx context.Context, out *sql.Tx) error {
 	c.out, c.report, c.done, c.now = out, CopyReport{}, 0, c.from.now()
-	if out != nil {
-		if err := c.mayWrite(ctx); err != nil {
+	if !c.o.DryRun && !c.inSteps() {
+		if err := c.mayWrite(ctx, out); err != nil {
 			return err
 		}
 	}
@@ -175,14 +181,73 @@ func (c *copying) run(ctx context.Context, out *sql.Tx) error {
 			return fmt.Errorf("%s: %w", src.name(), err)
 		}
 	}
-	if out == nil {
+	if c.o.DryRun {
 		return c.until.Err()
 	}
-	if err := c.tell(ctx); err != nil {
+	return c.step(ctx, func(ctx context.Context, out *sql.Tx) error {
+		if err := c.tell(ctx, out); err != nil {
+			return err
+		}
+		for _, name := range c.names {
+			if err := setMeta(ctx, out, copiedMark+name, c.to.now().UTC().Format(time.RFC3339)); err != nil {
+				return err
+			}
+		}
+		if !c.inSteps() {
+			return nil
+		}
+		return setMeta(ctx, out, metaUnfinished, "")
+	})
+}
+
+// step does something in the target: in the transaction of the copy, or in one
+// of its own.
+func (c *copying) step(ctx context.Context, fn func(ctx context.Context, out *sql.Tx) error) error {
+	if c.out != nil {
+		return fn(ctx, c.out)
+	}
+	return c.to.write(c.until, "copy into the store", func(ctx context.Context, out *sql.Tx) error { return fn(patient(ctx), out) })
+}
+
+// inSteps reports whether the target takes no long transaction.
+func (c *copying) inSteps() bool { return c.to != nil && c.to.Engine() == EnginePostgREST }
+
+// metaUnfinished is the name in pool_meta of the mark of a target into which a
+// copy was begun in steps and not ended.
+const metaUnfinished = "copy_unfinished"
+
+// runInSteps is run for a target that takes no long transaction.
+func (c *copying) runInSteps(ctx context.Context) error {
+	if c.o.Merge {
+		return gateway.Errorf(gateway.KindInvalid, "nothing can be merged over PostgREST, since a copy that is cut off could not be undone: use the address of the database itself")
+	}
+	left := ""
+	err := c.step(ctx, func(ctx context.Context, out *sql.Tx) (err error) {
+		if err := c.mayWrite(ctx, out); err != nil {
+			return err
+		}
+		if left, err = meta(ctx, out, metaUnfinished); err != nil || left != "" {
+			return err
+		}
+		return setMeta(ctx, out, metaUnfinished, "1")
+	})
+	if err == nil && left != "" {
+		err = c.empty(ctx)
+	}
+	if err != nil {
 		return err
 	}
-	for _, name := range c.names {
-		if err := setMeta(ctx, out, copiedMark+name, c.to.now().UTC().Format(time.RFC3339)); err != nil {
+	return c.run(ctx, nil)
+}
+
+// empty deletes what a copy in steps that was cut off has left.
+func (c *copying) empty(ctx context.Context) error {
+	for i := range c.sources {
+		text := "delete from " + c.sources[len(c.sources)-1-i].name() //nolint:gosec // a name of our own
+		if err := c.step(ctx, func(ctx context.Context, out *sql.Tx) error {
+			_, err := out.ExecContext(ctx, text)
+			return err
+		}); err != nil {
 			return err
 		}
 	}
@@ -190,16 +255,16 @@ func (c *copying) run(ctx context.Context, out *sql.Tx) error {
 }
 
 // tell tells instances that work on the target that everything may be another.
-func (c *copying) tell(ctx context.Context) error {
+func (c *copying) tell(ctx context.Context, out *sql.Tx) error {
 	if !c.to.tells() {
 		return nil
 	}
 	for _, p := range gateway.Providers() {
-		if err := c.to.note(ctx, c.out, gateway.Change{Kind: gateway.ChangeKeys, Provider: p}); err != nil {
+		if err := c.to.note(ctx, out, gateway.Change{Kind: gateway.ChangeKeys, Provider: p}); err != nil {
 			return err
 		}
 	}
-	return c.to.note(ctx, c.out, gateway.Change{Kind: gateway.ChangeTokens})
+	return c.to.note(ctx, out, gateway.Change{Kind: gateway.ChangeTokens})
 }
 
 // begin is called before a provider's tables.
@@ -215,12 +280,12 @@ func (c *copying) begin(t tables) error {
 
 // mayWrite refuses a target that holds something, without Merge, and a second
 // copy of the same source, with it.
-func (c *copying) mayWrite(ctx context.Context) error {
-	if err := c.to.checkSeal(ctx, c.out); err != nil {
+func (c *copying) mayWrite(ctx context.Context, out *sql.Tx) error {
+	if err := c.to.checkSeal(ctx, out); err != nil {
 		return err
 	}
 	if !c.o.Merge {
-		held, err := c.to.contents(ctx, c.out)
+		held, err := c.to.contents(ctx, out)
 		if err != nil || len(held) == 0 {
 			return err
 		}
@@ -230,7 +295,7 @@ func (c *copying) mayWrite(ctx context.Context) error {
 		return nil
 	}
 	for _, name := range c.names {
-		when, err := meta(ctx, c.out, copiedMark+name)
+		when, err := meta(ctx, out, copiedMark+name)
 		if err != nil {
 			return err
 		}
@@ -279,7 +344,7 @@ func HeldText(held []Held) string {
 }
 
 // Contents tells what a database holds of what Copy copies, nothing for an empty
-// one. It changes nothing.
+// one and for one that a copy in steps has left unfinished. It changes nothing.
 func (s *Store) Contents(ctx context.Context) (held []Held, err error) {
 	err = s.read(ctx, "look what the store holds", func(ctx context.Context, tx *sql.Tx) error {
 		held, err = s.contents(ctx, tx)
@@ -290,6 +355,9 @@ func (s *Store) Contents(ctx context.Context) (held []Held, err error) {
 
 func (s *Store) contents(ctx context.Context, q querier) ([]Held, error) {
 	var held []Held
+	if left, err := s.unfinished(ctx, q); err != nil || left {
+		return nil, err
+	}
 	look := func(t tables, table *copyTable) error {
 		has, err := s.dialect.hasColumn(ctx, q, t.sql(table.table), table.columns[0].name)
 		if err != nil || !has {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/testkit/rest"
 	"ollama-api-pool/internal/testkit/servers"
 )
 
@@ -176,8 +177,13 @@ var copyEngines = map[string]func(t *testing.T) Options{
 		t.Helper()
 		return Options{URL: gateway.Secret(servers.SharedPostgres(t).URL(madeTables(t))), Now: atNoon}
 	},
+	"postgrest": func(t *testing.T) Options {
+		t.Helper()
+		return Options{REST: REST{URL: startREST(t).URL, Key: rest.ServiceKey}, Now: atNoon}
+	},
 }
 
+// eachPair runs a check for every pair of engines.
 func eachPair(t *testing.T, f func(t *testing.T, from, to Options)) {
 	for a, from := range copyEngines {
 		for b, to := range copyEngines {
@@ -186,6 +192,17 @@ func eachPair(t *testing.T, f func(t *testing.T, from, to Options)) {
 				f(t, from(t), to(t))
 			})
 		}
+	}
+}
+
+// eachTarget runs a check for every engine as the target, where it does not
+// matter what the source is.
+func eachTarget(t *testing.T, f func(t *testing.T, from, to Options)) {
+	for name, to := range copyEngines {
+		t.Run("to "+name, func(t *testing.T) {
+			t.Parallel()
+			f(t, copyEngines["sqlite"](t), to(t))
+		})
 	}
 }
 
@@ -275,7 +292,7 @@ func TestCopyOfTheFormerSystem(t *testing.T) {
 
 func TestCopyNeedsAnEmptyTarget(t *testing.T) {
 	t.Parallel()
-	eachPair(t, func(t *testing.T, from, to Options) {
+	eachTarget(t, func(t *testing.T, from, to Options) {
 		a, b := mustOpen(t, from), mustOpen(t, to)
 		fill(t, a, 70)
 		add(t, b, gateway.Ollama, someKeys(60, 75)...)
@@ -296,7 +313,7 @@ func TestCopyNeedsAnEmptyTarget(t *testing.T) {
 
 func TestCopyMerges(t *testing.T) {
 	t.Parallel()
-	eachPair(t, func(t *testing.T, from, to Options) {
+	eachTarget(t, func(t *testing.T, from, to Options) {
 		a, b := mustOpen(t, from), mustOpen(t, to)
 		fill(t, a, 70)
 		fill(t, b, 66)
@@ -307,6 +324,11 @@ func TestCopyMerges(t *testing.T) {
 			return err
 		}); err != nil {
 			t.Fatal(err)
+		}
+		if b.Engine() == EnginePostgREST {
+			_, err := Copy(t.Context(), a, b, CopyOptions{Merge: true})
+			wantKind(t, "a merge over PostgREST", err, gateway.KindInvalid)
+			return
 		}
 		report := mustCopy(t, a, b, CopyOptions{Merge: true})
 		if k := report.Tables[0]; k.Rows != 70 || k.Added != 4 || k.Existing != 66 {
@@ -342,7 +364,7 @@ func TestCopyMerges(t *testing.T) {
 
 func TestCopyDryRun(t *testing.T) {
 	t.Parallel()
-	eachPair(t, func(t *testing.T, from, to Options) {
+	eachTarget(t, func(t *testing.T, from, to Options) {
 		a, b := mustOpen(t, from), mustOpen(t, to)
 		fill(t, a, 70)
 		was := rowsOf(t, a)
@@ -361,7 +383,7 @@ func TestCopyDryRun(t *testing.T) {
 // A copy that is cut off anywhere leaves nothing, and the next one is whole.
 func TestCopyCutOff(t *testing.T) {
 	t.Parallel()
-	eachPair(t, func(t *testing.T, from, to Options) {
+	eachTarget(t, func(t *testing.T, from, to Options) {
 		a, b := mustOpen(t, from), mustOpen(t, to)
 		fill(t, a, 70)
 		steps := 0

@@ -35,7 +35,7 @@ func (s *Store) SetKeyCounts(ctx context.Context, p gateway.ProviderName, keys [
 			if *c == (gateway.KeyCounts{}) {
 				continue
 			}
-			if _, err := stmt.ExecContext(inside, c.Total, c.Success, c.Failure, percent(c.Success, c.Failure),
+			if _, err := stmt.ExecContext(inside, c.Total, c.Success, c.Failure, float64(percent(c.Success, c.Failure))/100,
 				at(c.LastUsed), at(c.LastSuccess), at(c.LastFailure), string(gateway.IDOfKey(keys[i].Secret))); err != nil {
 				return err
 			}

@@ -3,7 +3,9 @@ package sqlstore
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,19 +75,19 @@ func (c *copying) keyStats(ctx context.Context, src *tableSource, emit emitRow) 
 			return err
 		}
 		read++
-		row[rate].put(percent(row[ok].n, row[bad].n))
+		row[rate] = copyCell{kind: ofRate, set: true, n: percent(row[ok].n, row[bad].n)}
 		return emit(row)
 	})
 	src.leftOut = src.rows - read
 	return err
 }
 
-// percent is the share of successes in percent, with two digits.
-func percent(ok, bad int64) string {
+// percent is the share of successes in hundredths of a percent.
+func percent(ok, bad int64) int64 {
 	if ok+bad == 0 {
-		return "0"
+		return 0
 	}
-	return strconv.FormatFloat(100*float64(ok)/float64(ok+bad), 'f', 2, 64)
+	return int64(math.Round(1e4 * float64(ok) / float64(ok+bad)))
 }
 
 // globals reads the totals.
@@ -175,11 +177,18 @@ func (c *copying) afterSums(ctx context.Context, src *tableSource) error {
 	if err := c.copyJournal(ctx, src.t); err != nil {
 		return fmt.Errorf("%s: %w", src.t.sql("{p}key_journal"), err)
 	}
-	if c.out == nil {
+	if c.o.DryRun {
 		return nil
 	}
-	for _, hash := range c.hashed {
-		if _, err := c.out.ExecContext(ctx, src.t.sql(seedHashed), hash); err != nil {
+	for some := range slices.Chunk(c.hashed, idsAtOnce) {
+		if err := c.step(ctx, func(ctx context.Context, out *sql.Tx) error {
+			for _, hash := range some {
+				if _, err := out.ExecContext(ctx, src.t.sql(seedHashed), hash); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
 			return err
 		}
 	}
@@ -211,14 +220,18 @@ func (c *copying) copyJournal(ctx context.Context, t tables) error {
 		for _, sum := range sums.of {
 			done.Counted += sum.counts.Total
 		}
-		if c.out != nil && len(sums.of) > 0 {
-			b := c.to.batch(ctx, c.until, c.out, t)
-			if b.addSums(sums); b.err != nil {
-				return b.err
-			}
+		if c.o.DryRun || len(sums.of) == 0 {
+			continue
+		}
+		if err := c.step(ctx, func(ctx context.Context, out *sql.Tx) error {
+			b := c.to.batch(ctx, c.until, out, t)
+			b.addSums(sums)
+			return b.err
+		}); err != nil {
+			return err
 		}
 	}
-	if c.out != nil {
+	if !c.o.DryRun {
 		after, err := c.attempts(ctx, t)
 		if err != nil {
 			return err
@@ -236,9 +249,12 @@ func (c *copying) copyJournal(ctx context.Context, t tables) error {
 
 // attempts is the sum of all attempts in the target.
 func (c *copying) attempts(ctx context.Context, t tables) (n int64, err error) {
-	if c.out != nil {
-		err = c.out.QueryRowContext(ctx, t.sql("select cast(coalesce(sum(total_requests), 0) as bigint) from {p}key_stats")).Scan(&n)
+	if c.o.DryRun {
+		return 0, nil
 	}
+	err = c.step(ctx, func(ctx context.Context, out *sql.Tx) error {
+		return out.QueryRowContext(ctx, t.sql("select cast(coalesce(sum(total_requests), 0) as bigint) from {p}key_stats")).Scan(&n)
+	})
 	return n, err
 }
 

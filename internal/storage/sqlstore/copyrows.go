@@ -37,6 +37,7 @@ func (c *copyCell) Scan(src any) error {
 		c.at, c.set = w.Time, !w.IsZero()
 	case ofCount:
 		return c.scanCount(src)
+	case ofRate:
 	}
 	return nil
 }
@@ -95,6 +96,8 @@ func (c *copyCell) value(key bool) any {
 	switch {
 	case c.kind == ofCount:
 		return c.n // of none 0, as the tables' defaults are
+	case c.kind == ofRate:
+		return float64(c.n) / 100
 	case c.kind == ofTime:
 		return at(c.at)
 	case !c.set && !key:
@@ -125,26 +128,39 @@ func (src *tableSource) look(ctx context.Context, from *Store, q querier) (err e
 	if err != nil || !src.there {
 		return err
 	}
+	if src.has, err = src.columnsIn(ctx, from, q); err != nil {
+		return err
+	}
+	return q.QueryRowContext(ctx, "select count(*) from "+src.name()).Scan(&src.rows) //nolint:gosec // a name of our own
+}
+
+// columnsIn finds out which columns the table has.
+func (src *tableSource) columnsIn(ctx context.Context, from *Store, q querier) (has map[string]bool, err error) {
+	has = map[string]bool{}
+	whole, err := from.upToDate(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	if whole || from.Engine() == EnginePostgREST { // which knows our tables only, and cannot be asked for all columns
+		for _, c := range src.table.columns {
+			has[c.name] = true
+		}
+		has[src.table.order] = true
+		return has, nil
+	}
 	rows, err := q.QueryContext(ctx, "select * from "+src.name()+" where 1 = 0") //nolint:gosec // a name of our own
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
 	names, err := rows.Columns()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	src.has = map[string]bool{}
 	for _, name := range names {
-		src.has[name] = true
+		has[name] = true
 	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	if err := rows.Close(); err != nil {
-		return err
-	}
-	return q.QueryRowContext(ctx, "select count(*) from "+src.name()).Scan(&src.rows) //nolint:gosec // a name of our own
+	return has, rows.Err()
 }
 
 // row makes an empty row and the destinations of the columns that the table has.

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -23,11 +24,7 @@ var ErrNothingThere = errors.New("it holds none of the pool's tables")
 // our tables, one of a later version, one that is encrypted with another key.
 func (s *Store) checkCopied(ctx context.Context, q querier) error {
 	const did = "read the store that is to be copied"
-	steps, err := migrations()
-	if err != nil {
-		return err
-	}
-	known, any := steps[len(steps)-1].version, false
+	any := false
 	for _, p := range gateway.Providers() {
 		has, err := s.dialect.hasColumn(ctx, q, tables{p}.sql("{p}keys"), "api_key")
 		if err != nil {
@@ -38,24 +35,53 @@ func (s *Store) checkCopied(ctx context.Context, q querier) error {
 	if !any {
 		return fmt.Errorf("%s: %w", did, ErrNothingThere)
 	}
-	has, err := s.dialect.hasColumn(ctx, q, versionTable, "version_id")
+	step, known, err := s.steps(ctx, q)
 	if err != nil {
 		return err
 	}
-	if has {
-		var step int64
-		if err := q.QueryRowContext(ctx, "select coalesce(max(version_id), 0) from "+versionTable).Scan(&step); err != nil {
-			return err
-		}
-		if step > known {
-			return gateway.Errorf(gateway.KindInvalid, "%s: a newer version of this program has changed its tables (step %d, known here are %d): use that version", did, step, known)
-		}
+	if step > known {
+		return gateway.Errorf(gateway.KindInvalid, "%s: a newer version of this program has changed its tables (step %d, known here are %d): use that version", did, step, known)
+	}
+	if left, err := s.unfinished(ctx, q); err != nil || left {
+		return cmp.Or(err, error(gateway.Errorf(gateway.KindInvalid, "%s: a copy into it was cut off and is to be repeated first", did)))
 	}
 	mark, _, err := s.sealState(ctx, q)
 	if err != nil || mark == "" || mark == s.seal.markOf() {
 		return err
 	}
 	return ErrSourceSealed
+}
+
+// steps tells which migration was the last in the database, and which is the
+// last that this program knows.
+func (s *Store) steps(ctx context.Context, q querier) (done, known int64, err error) {
+	all, err := migrations()
+	if err != nil {
+		return 0, 0, err
+	}
+	known = all[len(all)-1].version
+	has, err := s.dialect.hasColumn(ctx, q, versionTable, "version_id")
+	if err != nil || !has {
+		return 0, known, err
+	}
+	err = q.QueryRowContext(ctx, "select coalesce(max(version_id), 0) from "+versionTable).Scan(&done)
+	return done, known, err
+}
+
+// upToDate reports whether the tables are those of this version.
+func (s *Store) upToDate(ctx context.Context, q querier) (bool, error) {
+	done, known, err := s.steps(ctx, q)
+	return done == known, err
+}
+
+// unfinished reports whether a copy in steps into the database was not ended.
+func (s *Store) unfinished(ctx context.Context, q querier) (bool, error) {
+	has, err := s.dialect.hasColumn(ctx, q, "pool_meta", "name")
+	if err != nil || !has {
+		return false, err
+	}
+	left, err := meta(ctx, q, metaUnfinished)
+	return left != "", err
 }
 
 // ErrSourceSealed says that a source is encrypted and that the key for it is

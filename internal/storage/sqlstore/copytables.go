@@ -9,6 +9,7 @@ const (
 	ofText copyKind = iota
 	ofCount
 	ofTime
+	ofRate // hundredths, made of others
 )
 
 // copyMeets is what becomes of a column where the row is there already.
@@ -77,7 +78,7 @@ var (
 		{
 			table: "{p}key_stats", what: "statistics of keys", sum: "total_requests", read: (*copying).keyStats, columns: []copyColumn{
 				keyCol("api_key"), sumCol("total_requests"), sumCol("success_count"), sumCol("failure_count"),
-				{name: "success_rate", kind: ofText, meets: meetRate},
+				{name: "success_rate", kind: ofRate, meets: meetRate},
 				laterCol("last_used"), laterCol("last_success"), laterCol("last_failure"), countCol("consecutive_failures"), timeCol("created_at"),
 			},
 		},

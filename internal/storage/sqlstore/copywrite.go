@@ -36,7 +36,7 @@ func (c *copying) writer(ctx context.Context, src *tableSource) (*copyWriter, er
 	if !src.table.appended {
 		w.places = map[string]int{}
 	}
-	if c.out == nil {
+	if c.o.DryRun {
 		return w, nil
 	}
 	names := make([]string, len(columns))
@@ -145,23 +145,25 @@ func (w *copyWriter) flush() error {
 		w.cells = w.cells[:0]
 		clear(w.places)
 	}()
-	if w.c.out == nil {
+	if w.c.o.DryRun {
 		return nil
 	}
 	args := make([]any, len(w.cells))
 	for i := range w.cells {
 		args[i] = w.cells[i].value(columns[i%len(columns)].key)
 	}
-	if n < w.many {
-		return sent(w.c.out.ExecContext(w.ctx, w.before+valueLists(n, len(columns))+w.after, args...))
-	}
-	if w.stmt == nil {
-		var err error
-		if w.stmt, err = w.c.out.PrepareContext(w.ctx, w.before+valueLists(n, len(columns))+w.after); err != nil {
-			return err
+	return w.c.step(w.ctx, func(ctx context.Context, out *sql.Tx) error {
+		if n < w.many || out != w.c.out {
+			return sent(out.ExecContext(ctx, w.before+valueLists(n, len(columns))+w.after, args...))
 		}
-	}
-	return sent(w.stmt.ExecContext(w.ctx, args...))
+		if w.stmt == nil {
+			var err error
+			if w.stmt, err = out.PrepareContext(ctx, w.before+valueLists(n, len(columns))+w.after); err != nil {
+				return err
+			}
+		}
+		return sent(w.stmt.ExecContext(ctx, args...))
+	})
 }
 
 // sent waits until a statement was carried out: an engine may collect several,
@@ -195,7 +197,7 @@ func amount(c *copyCell) int64 {
 
 // measure reads the number of rows of the target's table and the sum of each of
 // its columns.
-func (w *copyWriter) measure() ([]int64, error) {
+func (w *copyWriter) measure() (got []int64, err error) {
 	var b strings.Builder
 	b.WriteString("select count(*)")
 	for _, c := range w.src.table.columns {
@@ -210,12 +212,14 @@ func (w *copyWriter) measure() ([]int64, error) {
 			b.WriteString(", cast(coalesce(sum(length(" + c.name + ")), 0) as bigint)")
 		}
 	}
-	got := make([]int64, 1+len(w.src.table.columns))
+	got = make([]int64, 1+len(w.src.table.columns))
 	into := make([]any, len(got))
 	for i := range got {
 		into[i] = &got[i]
 	}
-	return got, w.c.out.QueryRowContext(w.ctx, b.String()+" from "+w.src.name()).Scan(into...) //nolint:gosec // names of our own
+	text := b.String() + " from " + w.src.name()
+	err = w.c.step(w.ctx, func(ctx context.Context, out *sql.Tx) error { return out.QueryRowContext(ctx, text).Scan(into...) })
+	return got, err
 }
 
 // sumOf is the sum of a counter, 0 for "".
@@ -229,7 +233,7 @@ func (w *copyWriter) sumOf(column string) int64 {
 // verify reads back what was written. Of rows that met others only what is
 // added can be told.
 func (w *copyWriter) verify(done *CopiedTable) error {
-	if w.c.out == nil {
+	if w.c.o.DryRun {
 		done.Added = w.rows
 		return nil
 	}
