@@ -13,6 +13,10 @@ import (
 // other writes need not wait for all of them.
 const defaultFold = 500
 
+// foldRows is how many rows of the journal are asked for at once: of a database
+// that is far away all of them come, whether they are needed or not.
+const foldRows = 200
+
 // Fold adds what is in the journals to the keys' statistics, in several short
 // transactions. It is called now and then while there is traffic; it does
 // nothing when there is nothing, or when it runs already.
@@ -81,7 +85,7 @@ func (s *Store) foldSome(ctx context.Context, t tables, last int64) (more bool, 
 // takeRows adds up rows of the journal until there are enough keys, and returns
 // their numbers, and whether those were all.
 func (s *Store) takeRows(ctx context.Context, tx *sql.Tx, t tables, last int64, sums *keySums) (taken []int64, all bool, err error) {
-	rows, err := tx.QueryContext(ctx, t.sql("select id, counts from {p}key_journal where id <= ? order by part, id"), last)
+	rows, err := tx.QueryContext(ctx, t.sql("select id, counts from {p}key_journal where id <= ? order by part, id limit ?"), last, foldRows)
 	if err != nil {
 		return nil, false, err
 	}
@@ -100,7 +104,7 @@ func (s *Store) takeRows(ctx context.Context, tx *sql.Tx, t tables, last int64, 
 		}
 		taken = append(taken, id)
 	}
-	return taken, true, rows.Err()
+	return taken, len(taken) < foldRows, rows.Err()
 }
 
 // strike takes out of the journal what it holds of keys.
