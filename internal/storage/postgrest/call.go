@@ -20,9 +20,11 @@ type sent struct {
 	loose bool // it does not look into any table either, so that its result is nobody's business
 	sum   digest
 
-	known  bool   // its result was given out
-	guess  bool   // and was guessed
-	result result // what was given out, or what it was in the end
+	was    *result // what it gave when the transaction was tried before; nil: it is not known
+	ran    bool    // in a call, which gave the result
+	known  bool    // the result was given out
+	guess  bool    // and was guessed
+	result result  // what was given out, or would be
 }
 
 // want is the digest that the result must have, "" for any.

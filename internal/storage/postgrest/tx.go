@@ -28,6 +28,9 @@ func (t *tx) exec(s *sent) (driver.Result, error) {
 	if t.doomed != nil {
 		return nil, t.doomed
 	}
+	if was, ok := t.memory.next(s); ok {
+		s.was = &was
+	}
 	t.all = append(t.all, s)
 	t.writes = true
 	return &outcome{t, s}, nil
@@ -45,16 +48,23 @@ func (o *outcome) LastInsertId() (int64, error) {
 }
 
 // RowsAffected implements driver.Result. As long as it is not known it is
-// guessed: as it was when this transaction was tried before, else 1.
+// guessed: as it was when this transaction was tried before, else 1. When that
+// has failed too often it is asked.
 func (o *outcome) RowsAffected() (int64, error) {
-	if s := o.sent; !s.known {
-		var was bool
-		if s.result, was = o.tx.memory.next(s); !was {
-			s.result = result{Count: 1, Digest: "1"}
+	s, t := o.sent, o.tx
+	if !s.known && !s.ran && t.memory.misses >= mostMisses && t.doomed == nil && t.conn.tx == t {
+		if err := t.replay(t.ctx); err != nil {
+			return 0, err
 		}
-		s.known, s.guess = true, true
 	}
-	return o.sent.result.Count, nil
+	if !s.known && !s.ran {
+		s.guess = true
+		if s.result = (result{Count: 1, Digest: "1"}); s.was != nil {
+			s.result = *s.was
+		}
+	}
+	s.known = true
+	return s.result.Count, nil
 }
 
 // query runs a query, with everything before it of which it may see something.
@@ -70,6 +80,11 @@ func (t *tx) query(ctx context.Context, s *sent) (r result, err error) {
 		t.add(s)
 		return was, nil
 	}
+	if texts, is := ctx.Value(guessKey{}).([]string); is {
+		s.known, s.guess, s.result = true, true, guessed(texts)
+		t.add(s)
+		return s.result, nil
+	}
 	if !t.writes && s.reads { // whether it still gives the same is seen at the commit
 		a, err := t.conn.c.read(ctx, s, nil, "")
 		if err != nil {
@@ -83,6 +98,7 @@ func (t *tx) query(ctx context.Context, s *sent) (r result, err error) {
 	if err := t.replay(ctx); err != nil {
 		return r, err
 	}
+	s.known = true
 	return s.result, nil
 }
 
@@ -113,8 +129,7 @@ func (t *tx) look(ctx context.Context, s *sent) (r result, err error) {
 }
 
 // replay runs what may change something, and what is not known, in one call that
-// undoes it. What it gives for the last statement is known from then on; a guess
-// that was wrong dooms the transaction.
+// undoes it. A guess that was wrong dooms the transaction.
 func (t *tx) replay(ctx context.Context) error {
 	var run []*sent
 	for _, s := range t.all {
@@ -131,8 +146,8 @@ func (t *tx) replay(ctx context.Context) error {
 		return t.doomed
 	}
 	for i, s := range run {
-		if !s.known && (s.query || i == len(run)-1) {
-			s.known, s.result = true, a.Results[i]
+		if !s.known {
+			s.ran, s.result = true, a.Results[i]
 		}
 		s.guess = false
 	}
@@ -142,20 +157,20 @@ func (t *tx) replay(ctx context.Context) error {
 // fail dooms the transaction and remembers what the statements gave.
 func (t *tx) fail(run []*sent, a *answer) {
 	t.doomed = conflict(runName)
-	was := memory{}
 	found := map[*sent]result{}
 	for i := range a.Results {
 		found[run[i]] = a.Results[i]
 	}
+	was := memory{exact: map[digest][]result{}, texts: map[string][]result{}}
 	for _, s := range t.all {
 		r, ran := found[s]
-		switch {
-		case !ran && !s.known:
+		if !ran && !s.known {
 			continue
-		case !ran, s.known && r.Digest == s.result.Digest:
+		}
+		if !ran || s.known && r.Digest == s.result.Digest {
 			r = s.result // with its rows
 		}
-		was[s.sum] = append(was[s.sum], r)
+		was.add(s, r)
 	}
 	t.conn.c.remember(was)
 }
@@ -179,7 +194,7 @@ func (t *tx) Commit() error {
 	}
 	for i, s := range t.all {
 		if !s.known {
-			s.known, s.result = true, a.Results[i]
+			s.ran, s.result = true, a.Results[i]
 		}
 	}
 	t.conn.c.forget(t.all)

@@ -174,7 +174,10 @@ func (a *adding) insert(k *gateway.Key) (err error) {
 // several times.
 func (a *adding) insertMany(from, to int) error {
 	keys := a.gathered[from:to]
-	b := a.s.batch(a.s.dialect.guess(a.ctx, func() []string { return idsOf(keys) }), a.until, a.tx, a.t)
+	b := a.s.batch(a.ctx, a.until, a.tx, a.t)
+	if a.s.dialect.guesses() {
+		b.ctx = a.s.dialect.guess(a.ctx, b.unknown(keys))
+	}
 	news := make(map[gateway.KeyID]bool, len(keys))
 	b.queryRows(insertKeys, len(keys), func(args []any, i int) []any { return a.appendValues(args, &keys[i]) },
 		func(id gateway.KeyID) { news[id] = true })
@@ -192,16 +195,29 @@ func (a *adding) insertMany(from, to int) error {
 	return nil
 }
 
-// idsOf are the ids of keys, each once.
-func idsOf(keys []gateway.Key) []string {
-	ids, seen := make([]string, 0, len(keys)), make(map[gateway.KeyID]bool, len(keys))
+// unknown are the ids of those keys that are not stored yet, each once.
+func (b *batch) unknown(keys []gateway.Key) []string {
+	ids := make([]gateway.KeyID, len(keys))
 	for i := range keys {
-		if id := gateway.IDOfKey(keys[i].Secret); !seen[id] {
-			seen[id] = true
-			ids = append(ids, string(id))
+		ids[i] = gateway.IDOfKey(keys[i].Secret)
+	}
+	there := b.stored(ids)
+	var news []string
+	for _, id := range ids {
+		if !there[id] {
+			there[id] = true
+			news = append(news, string(id))
 		}
 	}
-	return ids
+	return news
+}
+
+// stored tells which of some keys are stored.
+func (b *batch) stored(ids []gateway.KeyID) map[gateway.KeyID]bool {
+	there := map[gateway.KeyID]bool{}
+	b.queryRows("with d (id) as ({rows text}) select k.key_id from d join {p}keys k on k.key_id = d.id", len(ids),
+		func(args []any, i int) []any { return append(args, string(ids[i])) }, func(id gateway.KeyID) { there[id] = true })
+	return there
 }
 
 // count counts a key and tells whether it is new.

@@ -95,9 +95,7 @@ func (s *Store) takeRowsIn(b *batch, rows []foreignRow) []gateway.KeyID {
 			rows[i].created.Time = b.now
 		}
 	}
-	there := map[gateway.KeyID]bool{}
-	b.queryRows("with d (id) as ({rows text}) select k.key_id from d join {p}keys k on k.key_id = d.id", len(ids),
-		func(args []any, i int) []any { return append(args, string(ids[i])) }, func(id gateway.KeyID) { there[id] = true })
+	there := b.stored(ids)
 	var take, double []int
 	for i := range rows {
 		if there[ids[i]] { // the same key, stored in another form

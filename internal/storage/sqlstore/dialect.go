@@ -72,9 +72,11 @@ type dialect interface {
 	// atOnce is how many keys are held in memory and worked on at once where a
 	// transaction reads and writes by turns.
 	atOnce() int
-	// guess tells an engine that is far away which ids a query will probably
-	// return, in a context for it.
-	guess(ctx context.Context, ids func() []string) context.Context
+	// guess tells an engine for which each query is a call of its own, which
+	// ids one will probably return, in a context for that query; guesses says
+	// that it is such an engine.
+	guess(ctx context.Context, ids []string) context.Context
+	guesses() bool
 	// ids is the list of ids in brackets after "in", likewise.
 	ids(n int) (text string, array bool)
 

@@ -176,7 +176,9 @@ func (d *postgres) mostRows() int { return 1000 }
 
 func (d *postgres) atOnce() int { return 2000 }
 
-func (d *postgres) guess(ctx context.Context, _ func() []string) context.Context { return ctx }
+func (d *postgres) guess(ctx context.Context, _ []string) context.Context { return ctx }
+
+func (d *postgres) guesses() bool { return false }
 
 func (d *postgres) ids(int) (text string, array bool) { return "(select unnest(?::text[]))", true }
 

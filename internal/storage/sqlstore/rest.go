@@ -102,9 +102,11 @@ func (d *postgREST) prepare(ctx context.Context, db *sql.DB) error {
 // it again.
 func (d *postgREST) atOnce() int { return 1 << 20 }
 
-func (d *postgREST) guess(ctx context.Context, ids func() []string) context.Context {
-	return postgrest.Guess(ctx, ids())
+func (d *postgREST) guess(ctx context.Context, ids []string) context.Context {
+	return postgrest.Guess(ctx, ids)
 }
+
+func (d *postgREST) guesses() bool { return true }
 
 func (d *postgREST) fault(did string, err error) error { return faultOf(d, did, err) }
 

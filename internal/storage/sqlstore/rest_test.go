@@ -16,7 +16,7 @@ func TestConformanceOverPostgREST(t *testing.T) {
 }
 
 // onREST opens stores on one database behind PostgREST.
-func onREST(t *testing.T, s *rest.Server) openStore {
+func onREST(t testing.TB, s *rest.Server) openStore {
 	return func(o Options) *Store {
 		t.Helper()
 		o.REST = REST{URL: s.URL, Key: rest.ServiceKey}
@@ -34,7 +34,7 @@ var restDatabases struct {
 const restTemplate = "with_functions"
 
 // startREST serves a database with empty tables.
-func startREST(t *testing.T) *rest.Server {
+func startREST(t testing.TB) *rest.Server {
 	t.Helper()
 	p := servers.SharedPostgres(t)
 	restDatabases.template.Do(func() {

@@ -70,7 +70,9 @@ func (d sqliteFile) mostRows() int { return insertedRows }
 
 func (d sqliteFile) atOnce() int { return 500 }
 
-func (d sqliteFile) guess(ctx context.Context, _ func() []string) context.Context { return ctx }
+func (d sqliteFile) guess(ctx context.Context, _ []string) context.Context { return ctx }
+
+func (d sqliteFile) guesses() bool { return false }
 
 func (d sqliteFile) ids(n int) (text string, array bool) { return valueLists(1, n), false }
 

@@ -48,6 +48,8 @@ type Server struct {
 	*httptest.Server
 	pool *pgxpool.Pool
 
+	Database string // its address, to reach it without the server
+
 	// Limit bounds a request's body, 0: not at all. Set it before the first call.
 	Limit int64
 
@@ -113,7 +115,7 @@ func Start(tb testing.TB, database string) *Server {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s := &Server{pool: pool}
+	s := &Server{pool: pool, Database: database}
 	s.Server = httptest.NewServer(http.HandlerFunc(s.serve))
 	tb.Cleanup(func() {
 		s.CloseClientConnections()
@@ -132,6 +134,25 @@ func (s *Server) Run(ctx context.Context, script string) error {
 	defer conn.Release()
 	_, err = conn.Conn().PgConn().Exec(ctx, script).ReadAll()
 	return err
+}
+
+// Query runs a statement as the database's owner and gives the first value of
+// its result, nil where there is none.
+func (s *Server) Query(ctx context.Context, text string) (value any, err error) {
+	rows, err := s.pool.Query(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	if rows.Next() {
+		values, err := rows.Values()
+		if err != nil {
+			return nil, err
+		}
+		value = values[0]
+	}
+	rows.Close()
+	return value, rows.Err()
 }
 
 // Calls tells which calls came since the last time that it was asked.
