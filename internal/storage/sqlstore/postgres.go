@@ -43,7 +43,7 @@ func newPostgres(o Options) (dialect, error) {
 		return nil, err
 	}
 	if len(address.ignored) > 0 && o.Log != nil {
-		o.Log.Warn("parameters of DATABASE_URL that mean nothing here are left out", //nolint:noctx // New has none
+		o.Log.Warn("parameters of DATABASE_URL that mean nothing here are left out",
 			"parameters", strings.Join(address.ignored, ", "))
 	}
 	return &postgres{address: address, patience: cmp.Or(o.patience, defaultPatience)}, nil

@@ -21,7 +21,7 @@ func BenchmarkPostgresAddKeys100k(b *testing.B) {
 		for b.Loop() {
 			addMany(b, s)
 			b.StopTimer()
-			if _, err := s.writer.Exec("truncate ollama_api_keys cascade"); err != nil {
+			if _, err := s.writer.ExecContext(b.Context(), "truncate ollama_api_keys cascade"); err != nil {
 				b.Fatal(err)
 			}
 			b.StartTimer()
@@ -39,7 +39,7 @@ func BenchmarkPostgresApply(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // not for secrets
+		r := rand.New(rand.NewPCG(1, 2))
 		for b.Loop() {
 			now := time.Now()
 			d := busySecond(r, ids, 2000, now)

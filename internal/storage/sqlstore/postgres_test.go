@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -86,11 +85,6 @@ func inDatabase(t testing.TB, address string, texts ...string) {
 			t.Fatalf("%.80s: %v", text, err)
 		}
 	}
-}
-
-// withParameter adds a parameter to an address.
-func withParameter(address gateway.Secret, name, value string) gateway.Secret {
-	return address + gateway.Secret("&"+name+"="+url.QueryEscape(value))
 }
 
 func TestFirstStartsAtOnce(t *testing.T) {

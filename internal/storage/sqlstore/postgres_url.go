@@ -50,7 +50,7 @@ var (
 	}
 )
 
-const pgWanted = "it must be postgres://user:password@host:5432/database or postgresql://…, with special characters of the password percent-encoded"
+const pgWanted = "it must be postgres://user:password@host:5432/database or postgresql://…, with special characters of the password percent-encoded" //nolint:gosec // an example
 
 func badURL(format string, args ...any) error {
 	return gateway.Errorf(gateway.KindInvalid, "DATABASE_URL "+format, args...)

@@ -351,7 +351,7 @@ func againTx(ctx context.Context, d dialect, db *sql.DB, o *sql.TxOptions, fn fu
 		if try == 1 {
 			continue // most have nobody in their way any more
 		}
-		pause := time.NewTimer(randomly.N(time.Duration(try) * tryPause))
+		pause := time.NewTimer(randomly.N(time.Duration(try) * tryPause)) //nolint:gosec // no secret
 		select {
 		case <-ctx.Done():
 			pause.Stop()
