@@ -150,11 +150,11 @@ func (r *Redis) Run(ctx context.Context) error {
 	return errors.Join(err, r.Close())
 }
 
-// Flush writes what is still to be written of limits and hints. It fails where
-// the Redis is down; then the database alone knows.
+// Flush writes what is still to be written of limits and hints. Where the Redis is
+// down it does nothing: the counts are in the database as well.
 func (r *Redis) Flush(ctx context.Context) error {
 	if !r.Up() {
-		return nil // nobody can be told, and the counts are in the database
+		return nil
 	}
 	if err := r.flushHints(ctx); err != nil {
 		return err
