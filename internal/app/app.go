@@ -152,6 +152,9 @@ func (a *App) start(ctx context.Context, deps Deps) (err error) {
 			return err
 		}
 	}
+	if err := a.sayHere(ctx); err != nil && a.standing.up() {
+		return err
+	}
 	a.runLoops(ctx)
 	a.handler.Store(&handler)
 	a.ready.Store(true)
@@ -400,6 +403,7 @@ func (a *App) settleDown(ctx context.Context) error {
 		a.log.DebugContext(ctx, "the journal of key counts is left for the next start", slog.Any("error", err))
 	}
 	a.leases.dropAll(ctx)
+	a.sayGone(ctx)
 	if a.mirror != nil && a.standing.up() {
 		moment, cancel := context.WithTimeout(ctx, lastMirror)
 		defer cancel()

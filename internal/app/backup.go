@@ -57,11 +57,15 @@ type BackupOptions struct {
 }
 
 // Backup writes the store, as it is at one moment, and the admin token that the
-// program made into w. An instance may serve meanwhile: what it has counted in
-// the last second is not in its store yet. Upstream keys stay as they are
-// stored, encrypted or not; ENCRYPTION_KEY is never in a backup. It fails with
-// ErrNoStore where there is no store.
+// program made into w. Instances may serve meanwhile: what they have counted in
+// the last second is not in their store yet. Upstream keys stay as they are
+// stored, encrypted or not; ENCRYPTION_KEY is never in a backup. A database is
+// written in the form of a file. It fails with ErrNoStore where there is no
+// store.
 func Backup(ctx context.Context, cfg *config.Config, w io.Writer, o BackupOptions) (m Manifest, err error) {
+	if InDatabase(cfg) {
+		return backupDatabase(ctx, cfg, w, o)
+	}
 	// A restoration that was cut off is ended when the directory is taken.
 	if _, err := storeOf(cfg); err != nil && !exists(filepath.Join(cfg.DataDir, restoreReady)) {
 		return Manifest{}, err
@@ -80,7 +84,44 @@ func Backup(ctx context.Context, cfg *config.Config, w io.Writer, o BackupOption
 		return Manifest{}, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if m, err = collect(ctx, cfg, path, dir); err != nil {
+	if err := sqlstore.Snapshot(ctx, path, filepath.Join(dir, storeName)); err != nil {
+		return Manifest{}, err
+	}
+	return packUp(ctx, cfg, w, dir, o)
+}
+
+// backupDatabase is Backup for a database.
+func backupDatabase(ctx context.Context, cfg *config.Config, w io.Writer, o BackupOptions) (m Manifest, err error) {
+	dir, err := roomFor(cfg.DataDir)
+	if err != nil {
+		return Manifest{}, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := copyDatabase(ctx, cfg, filepath.Join(dir, storeName)); err != nil {
+		return Manifest{}, err
+	}
+	return packUp(ctx, cfg, w, dir, o)
+}
+
+// copyDatabase copies the database of the settings into a new file.
+func copyDatabase(ctx context.Context, cfg *config.Config, path string) (err error) {
+	from, err := sqlstore.OpenSource(ctx, storeOptions(cfg, "", nil))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = from.Close() }() // nothing was changed
+	to, err := sqlstore.Open(ctx, sqlstore.Options{Path: path, EncryptionKey: rawKey(cfg.EncryptionKey)})
+	if err != nil {
+		return err
+	}
+	_, err = sqlstore.Copy(ctx, from, to, sqlstore.CopyOptions{})
+	return errors.Join(err, to.Close())
+}
+
+// packUp describes and writes what was copied into dir.
+func packUp(ctx context.Context, cfg *config.Config, w io.Writer, dir string, o BackupOptions) (Manifest, error) {
+	m, err := collect(ctx, cfg, dir)
+	if err != nil {
 		return Manifest{}, err
 	}
 	m.Version = o.Version
@@ -125,12 +166,10 @@ func holdStill(ctx context.Context, dir string) (release func() error, err error
 	}
 }
 
-// collect copies what a backup holds into dir and describes it.
-func collect(ctx context.Context, cfg *config.Config, store, dir string) (Manifest, error) {
+// collect copies what a backup holds besides the store, which is there already,
+// into dir and describes all of it.
+func collect(ctx context.Context, cfg *config.Config, dir string) (Manifest, error) {
 	to := filepath.Join(dir, storeName)
-	if err := sqlstore.Snapshot(ctx, store, to); err != nil {
-		return Manifest{}, err
-	}
 	held, err := sqlstore.Examine(ctx, to)
 	if err != nil {
 		return Manifest{}, err

@@ -21,6 +21,9 @@ var ErrNoStore = errors.New("there is no store yet")
 // ENCRYPTION_KEY of the settings fits. It changes nothing, and an instance may
 // run meanwhile. It fails with ErrNoStore where there is none.
 func Encryption(ctx context.Context, cfg *config.Config) (sqlstore.Sealing, error) {
+	if InDatabase(cfg) {
+		return sqlstore.InspectDatabase(ctx, storeOptions(cfg, "", nil))
+	}
 	path, err := storeOf(cfg)
 	if err != nil {
 		return sqlstore.Sealing{}, err
@@ -31,9 +34,14 @@ func Encryption(ctx context.Context, cfg *config.Config) (sqlstore.Sealing, erro
 // Reencrypt changes the key with which the store's upstream keys are encrypted;
 // "" stands for storing them as they are. It holds the data directory
 // meanwhile: it fails with ErrHeld while an instance runs there, and with
-// ErrNoStore where there is no store. progress is called now and then and at
-// the end.
+// ErrNoStore where there is no store. In a database it refuses while instances
+// work on it. progress is called now and then and at the end.
 func Reencrypt(ctx context.Context, cfg *config.Config, from, to gateway.Secret, progress func(done, total int)) (err error) {
+	if InDatabase(cfg) {
+		o := storeOptions(cfg, "", nil)
+		o.EncryptionKey = rawKey(from)
+		return sqlstore.ReencryptDatabase(ctx, o, rawKey(to), progress)
+	}
 	path, err := storeOf(cfg)
 	if err != nil {
 		return err
@@ -44,6 +52,18 @@ func Reencrypt(ctx context.Context, cfg *config.Config, from, to gateway.Secret,
 	}
 	defer func() { err = errors.Join(err, lock.Release()) }()
 	return sqlstore.Reencrypt(ctx, path, rawKey(from), rawKey(to), progress)
+}
+
+// StoreName says where the settings keep the data, without credentials.
+func StoreName(cfg *config.Config) string {
+	if !InDatabase(cfg) {
+		return StorePath(cfg.DataDir)
+	}
+	store, err := sqlstore.New(storeOptions(cfg, "", nil))
+	if err != nil {
+		return "the database"
+	}
+	return store.Place()
 }
 
 // storeOf is where the store lies, if there is one.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -199,7 +200,7 @@ func (f *follower) take(ctx context.Context, changes []gateway.Change, all, toke
 		}
 	}
 	if all || tokens || n.tokens {
-		if err := f.roster.loadTokens(ctx); err != nil {
+		if err := f.roster.followTokens(ctx); err != nil {
 			return err
 		}
 	}
@@ -240,6 +241,27 @@ func (f *follower) listen(ctx context.Context) error {
 		case <-time.After(pause):
 		}
 		pause = min(2*pause, listenMost)
+	}
+	return nil
+}
+
+// followTokens takes over the client tokens, if they differ from those that were
+// read last. Their counts and last uses are of no interest here.
+func (r *Roster) followTokens(ctx context.Context) error {
+	tokens, err := r.store.Tokens(ctx)
+	if err != nil {
+		return fmt.Errorf("load the client tokens: %w", err)
+	}
+	sum := fnv.New128a()
+	for i := range tokens {
+		t := &tokens[i]
+		_, _ = fmt.Fprintf(sum, "%q %t %q %v %d %+v\n", t.Hash, t.Plain != "", t.Name, t.Providers, t.ExpiresAt.UnixNano(), t.Limits)
+	}
+	if digest := string(sum.Sum(nil)); digest != r.tokensRead {
+		if err := r.takeTokens(ctx, r.store, tokens); err != nil {
+			return err
+		}
+		r.tokensRead = digest
 	}
 	return nil
 }

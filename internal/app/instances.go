@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -74,6 +75,19 @@ func (a *App) sayHere(ctx context.Context) error {
 		}
 		return err
 	})
+}
+
+// sayGone tells the others that this instance is no longer there: one without a
+// name is listed nowhere. Where that fails they find out by themselves.
+func (a *App) sayGone(ctx context.Context) {
+	if !a.standing.shared() || !a.standing.up() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaseWithin)
+	defer cancel()
+	if err := a.store.SayHere(ctx, gateway.Instance{ID: a.presence.self.ID, StartedAt: a.started}); err != nil {
+		a.log.LogAttrs(ctx, slog.LevelDebug, "the others were not told that this instance ends", slog.Any("error", err))
+	}
 }
 
 // Instances lists the instances that work on the store.

@@ -29,7 +29,8 @@ type Roster struct {
 	behind bool   // the store has changes that memory lacks; belongs to follow
 	others func() // tells other instances to look; nil: there are none
 
-	sessions remembered
+	tokensRead string // what tells whether the stored tokens are those of the last look; belongs to who has the writer's turn
+	sessions   remembered
 }
 
 // settled asks the store after writing down what is pending, so that the answer
@@ -239,6 +240,7 @@ func (r *Roster) RevokeToken(ctx context.Context, ref string) error {
 			return err
 		}
 		r.tokens.Remove(tokens[i].Hash)
+		r.tokensRead = ""
 		r.limits.Forget(tokens[i].Hash)
 		r.hint()
 		return nil
@@ -276,10 +278,16 @@ func (r *Roster) loadTokensOf(ctx context.Context, from *sqlstore.Store) error {
 	if err != nil {
 		return fmt.Errorf("load the client tokens: %w", err)
 	}
+	return r.takeTokens(ctx, from, tokens)
+}
+
+// takeTokens replaces the client tokens in memory.
+func (r *Roster) takeTokens(ctx context.Context, from *sqlstore.Store, tokens []gateway.Token) error {
 	if err := r.seedLimits(ctx, from, tokens...); err != nil {
 		return err
 	}
 	r.tokens.Replace(tokens)
+	r.tokensRead = ""
 	return nil
 }
 
@@ -341,6 +349,7 @@ func (r *Roster) rehash(ctx context.Context) error {
 			} else {
 				errs = append(errs, fmt.Errorf("replace the plain token %s by its hash: %w", t.ID(), err))
 			}
+			r.tokensRead = ""
 			r.tokens.Put(t) // after an error it is taken up again at its next use
 		}
 		return errors.Join(errs...)

@@ -158,6 +158,7 @@ func (r *Roster) IssueToken(ctx context.Context, t gateway.Token) (gateway.Token
 			return err
 		}
 		r.tokens.Put(issued)
+		r.tokensRead = ""
 		r.hint()
 		return nil
 	})
@@ -178,6 +179,7 @@ func (r *Roster) UpdateToken(ctx context.Context, hash string, c gateway.TokenCh
 			return err
 		}
 		r.tokens.Put(t)
+		r.tokensRead = ""
 		r.hint()
 		return nil
 	})

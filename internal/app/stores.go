@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -81,7 +83,7 @@ func (a *App) openStores(ctx context.Context) (fromMirror bool, err error) {
 	a.warnOfFormer(ctx)
 	mirrored := false
 	if a.keepsLocal() {
-		if a.local, err = sqlstore.Open(ctx, sqlstore.Options{Path: LocalPath(a.cfg.DataDir), EncryptionKey: rawKey(a.cfg.EncryptionKey), Instance: a.presence.self.ID, Log: a.log}); err != nil {
+		if err := a.openLocal(ctx); err != nil {
 			return false, fmt.Errorf("the local store beside the database: %w", err)
 		}
 		of, compared, err := a.local.MirrorOf(ctx)
@@ -99,6 +101,33 @@ func (a *App) openStores(ctx context.Context) (fromMirror bool, err error) {
 		err = a.local.BelongTo(ctx, a.store)
 	}
 	return false, err
+}
+
+// openLocal opens the store beside the database. One that is encrypted with
+// another key than the database, as after a change of the key, is put aside: it
+// can be read by nobody here, and is made anew.
+func (a *App) openLocal(ctx context.Context) (err error) {
+	o := sqlstore.Options{Path: LocalPath(a.cfg.DataDir), EncryptionKey: rawKey(a.cfg.EncryptionKey), Instance: a.presence.self.ID, Log: a.log}
+	if exists(o.Path) {
+		sealing, err := sqlstore.InspectDatabase(ctx, o)
+		if err != nil {
+			return err
+		}
+		if !sealing.Fits {
+			aside, err := freeName(a.cfg.DataDir, "former-"+localName)
+			if err != nil {
+				return err
+			}
+			for _, suffix := range []string{"", "-wal", "-shm"} {
+				if err := os.Rename(o.Path+suffix, aside+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+					return err
+				}
+			}
+			a.log.LogAttrs(ctx, slog.LevelWarn, "the local store beside the database was written with another ENCRYPTION_KEY and is put aside", slog.String("file", aside))
+		}
+	}
+	a.local, err = sqlstore.Open(ctx, o)
+	return err
 }
 
 // keepsLocal reports whether there is a local store beside the database.

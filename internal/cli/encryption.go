@@ -27,7 +27,8 @@ func (p *program) encryptionCommand() *cobra.Command {
 		Short: "Change how the store keeps the upstream keys",
 		Long: `With ENCRYPTION_KEY set, the store keeps upstream keys encrypted (AES-256-GCM). A
 new store is encrypted from its beginning; these commands change one that holds
-keys already. The server must not run meanwhile.
+keys already, in DATA_DIR or in the database of DATABASE_URL. No instance may run
+meanwhile.
 
 ` + howToMakeKey,
 		Example: `  ollama-api-pool encryption status
@@ -77,7 +78,7 @@ func (p *program) encryptionStatus(ctx context.Context, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	out := encryptionJSON{Store: app.StorePath(cfg.DataDir), KeySet: cfg.EncryptionKey != "", KeyFits: true}
+	out := encryptionJSON{Store: app.StoreName(cfg), KeySet: cfg.EncryptionKey != "", KeyFits: true}
 	s, err := app.Encryption(ctx, cfg)
 	switch {
 	case err == nil:

@@ -167,7 +167,7 @@ func (s *Store) alone(ctx context.Context, tx *sql.Tx) error {
 		return err
 	}
 	var others int
-	err = tx.QueryRowContext(ctx, "select count(*) from pool_instances where seen_at > ? and id <> ?", at(now.Add(-stillThere)), s.instance).Scan(&others)
+	err = tx.QueryRowContext(ctx, "select count(*) from pool_instances where seen_at > ? and id <> ? and (name <> '' or version <> '')", at(now.Add(-stillThere)), s.instance).Scan(&others)
 	if err == nil && others > 0 {
 		err = &Fault{
 			Did: "change the encryption of the store", Path: s.dialect.place(),
