@@ -120,7 +120,7 @@ func TestReencryptPostgreSQL(t *testing.T) {
 	add(t, s, gateway.Ollama, someKeys(0, 3*s.dialect.atOnce()/2)...)
 	ids := []gateway.KeyID{gateway.IDOfKey(secretOf(1)), gateway.IDOfKey(secretOf(2))}
 	apply(t, s, used(ids, noon))
-	if err := s.SayHere(t.Context(), gateway.Instance{ID: "here", StartedAt: time.Now()}); err != nil {
+	if err := s.SayHere(t.Context(), gateway.Instance{ID: "here", Name: "here", StartedAt: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	err := ReencryptDatabase(t.Context(), Options{URL: address}, masterKey(1), nil)
