@@ -84,6 +84,7 @@ on a PostgreSQL target wait with their writes until the copy is done.`,
 	f.BoolVar(&o.again, "again", false, "with --merge: also if this source was copied into the target before; its counters are added once more")
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	jsonFlag(cmd, &o.json)
+	cmd.AddCommand(p.migrateSQLCommand())
 	return cmd
 }
 

@@ -298,11 +298,11 @@ var storage = []option{
 	},
 	{
 		name: "SUPABASE_REST_URL", rule: baseAddress(func(c *Config) *string { return &c.SupabaseRESTURL }),
-		help: "PostgREST address of the same tables, for hosts that allow no TCP to the database. Needs `SUPABASE_SERVICE_ROLE_KEY`. Not supported yet: the start stops where it is set.",
+		help: "Address of a Supabase project (`https://abc.supabase.co`), or of another PostgREST below `/rest/v1`, for hosts that allow no TCP to the database. Needs `SUPABASE_SERVICE_ROLE_KEY` and a script that is run once in the SQL editor, see `ollama-api-pool migrate sql --rest` and docs/supabase.md. Not used where `DATABASE_URL` is set, which is the better way.",
 	},
 	{
 		name: "SUPABASE_SERVICE_ROLE_KEY", secret: true, rule: credential(func(c *Config) *gateway.Secret { return &c.SupabaseServiceRoleKey }),
-		help: "Credential for `SUPABASE_REST_URL`.",
+		help: "Credential for `SUPABASE_REST_URL`: the project's `service_role` key or one of its secret keys (`sb_secret_…`). It opens the whole database.",
 	},
 	{
 		name: "DISABLE_KV_STORAGE", def: "false", rule: toggle(func(c *Config) *bool { return &c.DisableKVStorage }),

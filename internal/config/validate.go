@@ -1,6 +1,8 @@
 package config
 
 import (
+	"net/netip"
+	"net/url"
 	"strings"
 	"unicode/utf8"
 )
@@ -45,8 +47,30 @@ func doubts(c *Config) []string {
 	warn(strings.HasSuffix(c.OllamaBaseURL, "/v1"), "OLLAMA_BASE_URL ends in /v1, and /v1 is added to it: leave it out unless the upstream has it twice")
 	warn(strings.HasSuffix(c.OpenRouterBaseURL, "/v1"), "OPENROUTER_BASE_URL ends in /v1, and /v1 is added to it: leave it out unless the upstream has it twice")
 	warn(c.SupabaseServiceRoleKey != "" && c.SupabaseRESTURL == "", "SUPABASE_SERVICE_ROLE_KEY is set without SUPABASE_REST_URL and is not used")
+	warn(inTheClear(c.SupabaseRESTURL), "SUPABASE_REST_URL begins with http:// and is not in a private network: the service key, which opens the whole database, can be read on the way")
+	warn(c.SupabaseRESTURL != "" && c.DatabaseURL != "", "SUPABASE_REST_URL is set beside DATABASE_URL and is not used")
 	for _, p := range c.TrustedProxies {
 		warn(p.Bits() == 0, "TRUSTED_PROXIES trusts every address: any client can claim to be any other")
 	}
 	return ws
+}
+
+// inTheClear reports whether an address is http:// and its host is not on this
+// machine or in a private network, as names without a dot and those of containers
+// are.
+func inTheClear(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" {
+		return false
+	}
+	host := strings.ToLower(u.Hostname())
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return !ip.IsLoopback() && !ip.IsPrivate() && !ip.IsLinkLocalUnicast()
+	}
+	for _, end := range []string{".localhost", ".local", ".internal"} {
+		if strings.HasSuffix(host, end) {
+			return false
+		}
+	}
+	return strings.Contains(host, ".")
 }
