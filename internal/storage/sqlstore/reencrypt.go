@@ -136,11 +136,12 @@ func (s *Store) resealAll(ctx context.Context, tx *sql.Tx, next *seal, progress 
 			if err != nil {
 				return err
 			}
-			if n == 0 {
+			if done += n; n > 0 {
+				progress(done, total)
+			}
+			if n < s.dialect.atOnce() {
 				break
 			}
-			done += n
-			progress(done, total)
 		}
 	}
 	if total == 0 {

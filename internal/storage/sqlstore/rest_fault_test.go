@@ -321,3 +321,37 @@ func TestRESTTakesManyRowsIn(t *testing.T) {
 		t.Errorf("%d keys, want %d", n, rows)
 	}
 }
+
+// TestRESTEncrypts: keys are encrypted, with another key, and plain again, in a
+// few calls each.
+func TestRESTEncrypts(t *testing.T) {
+	t.Parallel()
+	server := startREST(t)
+	s := onREST(t, server)(Options{})
+	add(t, s, gateway.Ollama, someKeys(0, 3000)...)
+	apply(t, s, gateway.Delta{Provider: gateway.Ollama, Keys: []gateway.KeyDelta{{Key: gateway.IDOfKey(secretOf(0)), Counts: gateway.KeyCounts{Total: 1, Success: 1}}}})
+	mustClose(t, s)
+	var now []byte
+	for _, next := range [][]byte{masterKey(1), masterKey(2), nil} {
+		server.Calls()
+		if err := ReencryptDatabase(t.Context(), Options{REST: REST{URL: server.URL, Key: rest.ServiceKey}, EncryptionKey: now}, next, nil); err != nil {
+			t.Fatal(err)
+		}
+		if calls := server.Calls(); len(calls) > 30 {
+			t.Errorf("it took %d calls", len(calls))
+		}
+		now = next
+		sealed, err := server.Query(t.Context(), "select count(*) from ollama_api_keys where api_key like 'enc:v1:%'")
+		want := int64(3000)
+		if next == nil {
+			want = 0
+		}
+		if err != nil || sealed != want {
+			t.Errorf("%v keys are encrypted, want %d; error %v", sealed, want, err)
+		}
+		keys := all(t, onREST(t, server)(Options{EncryptionKey: now}), gateway.Ollama)
+		if len(keys) != 3000 || keys[secretOf(0)].Counts.Total != 1 {
+			t.Errorf("%d keys, the first with the counts %+v", len(keys), keys[secretOf(0)].Counts)
+		}
+	}
+}
