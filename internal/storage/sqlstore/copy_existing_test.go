@@ -208,3 +208,58 @@ func wantExisting(t *testing.T, s *Store) {
 		}
 	}
 }
+
+// What docs/moving-over.md says about going back works: the former system finds
+// its tokens again.
+func TestGoingBack(t *testing.T) {
+	t.Parallel()
+	page := string(mustRead(t, "../../../docs/moving-over.md"))
+	var texts []string
+	for _, block := range strings.Split(page, "```sql")[1:] {
+		text, _, _ := strings.Cut(block, "```")
+		texts = append(texts, text)
+	}
+	if len(texts) != 2 {
+		t.Fatalf("%d pieces of SQL, want one for the copy and one for going back", len(texts))
+	}
+	address := makeExisting(t, 10, nil, nil)
+	inDatabase(t, address, texts[0])
+	s := mustOpen(t, Options{URL: gateway.Secret(address), Now: atNoon})
+	tokens, err := s.Tokens(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tok := range tokens[:20] {
+		if err := s.HashPlainToken(t.Context(), tok); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustClose(t, s)
+	inDatabase(t, address, texts[1], strings.ReplaceAll(strings.ReplaceAll(texts[1], "ollama_api_", "openrouter_api_"), "before_ollama", "before_openrouter"))
+	const columns = "select token || ' ' || name || ' ' || created_at::text || ' ' || request_count from %s order by 1"
+	for _, p := range gateway.Providers() {
+		got := queryTexts(t, address, fmt.Sprintf(columns, tables{p}.sql("{p}client_tokens")))
+		want := queryTexts(t, address, fmt.Sprintf(columns, "tokens_before_"+string(p)))
+		wantEqual(t, "tokens of "+string(p), got, want)
+	}
+}
+
+func queryTexts(t *testing.T, address, text string) []string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	rows, err := conn.Query(ctx, text)
+	if err != nil {
+		t.Fatal(text, err)
+	}
+	all, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(text, err)
+	}
+	return all
+}
