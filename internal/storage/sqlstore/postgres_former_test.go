@@ -157,7 +157,8 @@ func TestReencryptPostgreSQL(t *testing.T) {
 
 func TestNewerPostgreSQL(t *testing.T) {
 	t.Parallel()
-	address := gateway.Secret(servers.SharedPostgres(t).URL(madeTables(t)))
+	address := emptyDatabase(t)
+	mustClose(t, mustOpen(t, Options{URL: address}))
 	inDatabase(t, string(address), "insert into pool_schema (version_id, is_applied) values (99999, true)", "alter table ollama_api_keys add column later text default 'x'")
 	var said strings.Builder
 	s := mustOpen(t, Options{URL: address + "&pool_timeout=" + canary, Log: slog.New(slog.NewTextHandler(&said, nil))})

@@ -37,17 +37,28 @@ func onPostgres(t *testing.T, url string) openStore {
 	}
 }
 
-// databases are copies of one that has the tables, which takes far less time
-// than to make the tables again.
+// databases are those with empty tables that no test uses now. To empty the
+// tables again takes far less time than to make a database.
 var databases struct {
 	template sync.Once
 	made     atomic.Int64
+	mu       sync.Mutex // guards free
+	free     []string
 }
 
 const templateDatabase = "with_tables"
 
-// madeTables makes a database with empty tables and returns its name. It goes
-// with the server.
+// emptyTables deletes every row but those that say which tables there are.
+const emptyTables = `do $$
+declare name text;
+begin
+	for name in select tablename from pg_tables where schemaname = 'public' and tablename <> 'pool_schema' loop
+		execute 'delete from ' || quote_ident(name);
+	end loop;
+end $$`
+
+// madeTables gives a database with empty tables, by its name, until the test ends.
+// Its stores must be closed by then.
 func madeTables(t testing.TB) string {
 	t.Helper()
 	p := servers.SharedPostgres(t)
@@ -55,8 +66,35 @@ func madeTables(t testing.TB) string {
 		onServer(t, p, "create database "+templateDatabase+" template template0 encoding 'UTF8' locale_provider icu icu_locale 'en-US' locale 'C.UTF-8'")
 		mustClose(t, mustOpen(t, Options{URL: gateway.Secret(p.URL(templateDatabase))}))
 	})
-	name := fmt.Sprintf("copy_%d", databases.made.Add(1))
-	onServer(t, p, "create database "+name+" template "+templateDatabase)
+	databases.mu.Lock()
+	name := ""
+	if n := len(databases.free); n > 0 {
+		name, databases.free = databases.free[n-1], databases.free[:n-1]
+	}
+	databases.mu.Unlock()
+	if name == "" {
+		name = fmt.Sprintf("copy_%d", databases.made.Add(1))
+		onServer(t, p, "create database "+name+" template "+templateDatabase)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		conn, err := pgx.Connect(ctx, p.URL(name))
+		if err == nil {
+			_, err = conn.Exec(ctx, emptyTables)
+			_ = conn.Close(ctx)
+		}
+		if err != nil {
+			t.Errorf("empty the tables: %v", err)
+			return
+		}
+		databases.mu.Lock()
+		defer databases.mu.Unlock()
+		databases.free = append(databases.free, name)
+	})
 	return name
 }
 
