@@ -9,11 +9,13 @@ import (
 )
 
 // How often the local mirror of the database is brought up to date: soon after
-// something has changed, and now and then in any case.
+// something has changed, but where that takes long at most a twentieth of the
+// time, and now and then in any case.
 const (
 	mirrorLook   = 2 * time.Second
 	mirrorEvery  = 30 * time.Second
 	mirrorWithin = time.Minute
+	mirrorShare  = 20
 )
 
 // mirror keeps the local mirror of the database. It belongs to one loop.
@@ -22,13 +24,14 @@ type mirror struct {
 	standing *standing
 	now      func() time.Time
 
-	last int64     // the last change that the mirror has
-	at   time.Time // when it was made; zero: not in this run
+	last int64         // the last change that the mirror has
+	at   time.Time     // when it was made; zero: not in this run
+	rest time.Duration // until it is made again at the earliest
 }
 
 // runOnce brings the mirror up to date, if it is time to.
 func (m *mirror) runOnce(ctx context.Context) error {
-	if !m.standing.up() || !m.at.IsZero() && m.now().Sub(m.at) < mirrorEvery {
+	if !m.standing.up() || !m.at.IsZero() && m.now().Sub(m.at) < m.rest {
 		return nil
 	}
 	return m.renew(ctx)
@@ -49,6 +52,7 @@ func (m *mirror) renew(ctx context.Context) error {
 			return fmt.Errorf("bring the local mirror of the database up to date: %w", err)
 		}
 		m.last, m.at = last, began
+		m.rest = min(m.now().Sub(began)*mirrorShare, mirrorEvery)
 		return nil
 	})
 }
