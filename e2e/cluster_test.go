@@ -111,6 +111,13 @@ func (c *cluster) ask(i *Instance, token string) (status int) {
 	return status
 }
 
+// knowsToken tells whether an instance takes a token; asked so, nothing is
+// counted. What was done before the token was made is known then as well.
+func knowsToken(i *Instance, token string) bool {
+	status, _, err := do(i.tb.Context(), http.MethodGet, i.URL()+"/t/"+token+"/", "", nil)
+	return err == nil && status == http.StatusOK
+}
+
 // spreads does something through one instance, and measures how long after its
 // answer the last of some instances shows it.
 func (c *cluster) spreads(what string, act func(), on []*Instance, shows func(i *Instance) bool) time.Duration {

@@ -40,10 +40,7 @@ func newDegrading(t *testing.T, settings ...string) *degrading {
 	d.token = d.All[0].CreateToken("degraded", "all")
 	for _, i := range d.All {
 		i.secrets.plant(append(d.keys, d.token)...)
-		await(t, "token and keys", func() bool {
-			status, _, err := do(t.Context(), http.MethodGet, i.URL()+"/v1/models", d.token, nil)
-			return err == nil && status == http.StatusOK
-		})
+		await(t, "the token", func() bool { return knowsToken(i, d.token) })
 	}
 	return d
 }
@@ -105,6 +102,8 @@ func TestServesWithoutItsDatabase(t *testing.T) {
 	first, second := d.All[0], d.All[1]
 	d.works(t, "with the database", first, second)
 	d.even(t, "with the database", first, second)
+	moment := time.Now() // in which the local store follows
+	await(t, "a moment to be past", func() bool { return time.Since(moment) > 5*time.Second })
 	d.postgres.Kill()
 	d.works(t, "at once after the database went", first, second)
 	d.say(t, "degraded", first, second)
@@ -167,7 +166,7 @@ func TestNothingOnDisk(t *testing.T) {
 			}
 		}
 	}
-	Admin[any](t, first, "POST", textImport, longLine(1, fakeKey(gateway.Ollama, 50)))
+	Admin[any](t, first, "POST", textImport+"?provider=openrouter", longLine(1, fakeKey(gateway.OpenRouter, 50)))
 	d.works(t, "with the database", d.All...)
 	clean("with the database")
 	d.postgres.Kill()

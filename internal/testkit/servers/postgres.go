@@ -58,7 +58,8 @@ func StartPostgres(dir string, o PostgresOptions) (*Postgres, error) {
 	for name, value := range map[string]string{
 		"listen_addresses": "127.0.0.1", "port": fmt.Sprint(port), "unix_socket_directories": dir,
 		"max_connections": "200", "shared_buffers": "16MB", "dynamic_shared_memory_type": "mmap",
-		"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum_naptime": "1d", "log_timezone": "UTC", "timezone": "UTC",
+		// What was committed is with the kernel, and outlives a kill.
+		"fsync": "off", "full_page_writes": "off", "autovacuum_naptime": "1d", "log_timezone": "UTC", "timezone": "UTC",
 	} {
 		set(name, value)
 	}
