@@ -29,9 +29,9 @@ func (c *conn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, erro
 	if c.tx != nil {
 		return nil, errTx
 	}
-	c.tx = &tx{conn: c, ctx: ctx, readOnly: o.ReadOnly}
+	c.tx = &tx{conn: c, ctx: ctx, readOnly: o.ReadOnly, tries: triesOf(ctx)}
 	if !o.ReadOnly {
-		c.tx.memory = c.c.recall()
+		c.tx.memory, c.tx.guesses = c.tx.tries.recall()
 	}
 	return c.tx, nil
 }
@@ -109,7 +109,7 @@ func (c *conn) query(ctx context.Context, s *statement, args []driver.NamedValue
 		r, err = c.tx.query(ctx, one)
 	case one.reads:
 		var a answer
-		if a, err = c.c.read(ctx, one, nil, ""); err == nil {
+		if a, err = c.c.read(ctx, []*sent{one}, nil, ""); err == nil {
 			r = a.Results[0]
 		}
 	default:
@@ -136,13 +136,15 @@ func (c *Connector) run(ctx context.Context, all []*sent, commit bool) (answer, 
 	return c.call(ctx, runName, &r)
 }
 
-// read calls the function that reads: one query, behind earlier ones.
-func (c *Connector) read(ctx context.Context, s *sent, earlier []*sent, snapshot string) (answer, error) {
+// read calls the function that reads, behind earlier queries.
+func (c *Connector) read(ctx context.Context, all, earlier []*sent, snapshot string) (answer, error) {
 	r := request{Snapshot: snapshot}
-	for _, e := range earlier {
-		r.Earlier = append(r.Earlier, r.step(e))
+	for _, s := range earlier {
+		r.Earlier = append(r.Earlier, r.step(s))
 	}
-	r.Run = []step{r.step(s)}
+	for _, s := range all {
+		r.Run = append(r.Run, r.step(s))
+	}
 	return c.call(ctx, readName, &r)
 }
 

@@ -7,12 +7,10 @@ import (
 	"database/sql/driver"
 	_ "embed"
 	"errors"
-	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"ollama-api-pool/internal/gateway"
@@ -71,10 +69,6 @@ type Connector struct {
 	timeout time.Duration
 	rewrite func(text string) string
 	client  http.Client
-
-	mu         sync.Mutex // guards what follows
-	memory     memory
-	remembered time.Time
 }
 
 var (
@@ -148,87 +142,10 @@ func (noDriver) Open(string) (driver.Conn, error) {
 	return nil, errors.New("PostgREST is reached by a Connector only")
 }
 
-// memory is what transactions that failed to serialize have found out: the
-// results of statements, in the order in which they were run. When such a
-// transaction is run again it guesses by them.
-type memory struct {
-	exact  map[digest][]result // by the statement with its values
-	texts  map[string][]result // by the statement alone, whose values may hold the time
-	misses int                 // so many transactions failed one after the other
-}
-
 // digest names a statement with its values.
 type digest = [sha256.Size]byte
 
-// Bounds of what is remembered: whoever tries again does so at once. After some
-// misses nothing is guessed any more.
-const (
-	memoryKept       = 30 * time.Second
-	memoryStatements = 20_000
-	mostMisses       = 3
-)
-
-// recall is a transaction's own copy of what is remembered, which it uses up.
-func (c *Connector) recall() memory {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if time.Since(c.remembered) > memoryKept {
-		c.memory = memory{}
-	}
-	return memory{maps.Clone(c.memory.exact), maps.Clone(c.memory.texts), c.memory.misses}
-}
-
-// remember adds to what is remembered.
-func (c *Connector) remember(m memory) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.memory.exact == nil || len(c.memory.exact) > memoryStatements {
-		c.memory = memory{exact: map[digest][]result{}, texts: map[string][]result{}, misses: c.memory.misses}
-	}
-	maps.Copy(c.memory.exact, m.exact)
-	maps.Copy(c.memory.texts, m.texts)
-	c.memory.misses++
-	c.remembered = time.Now()
-}
-
-// forget ends what is remembered of the statements of a transaction.
-func (c *Connector) forget(all []*sent) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.memory.misses = 0
-	if len(c.memory.exact) == 0 {
-		return
-	}
-	for _, s := range all {
-		delete(c.memory.exact, s.sum)
-		delete(c.memory.texts, s.text)
-	}
-}
-
-// next takes the next result of a statement: of a query only that of the same
-// values.
-func (m *memory) next(s *sent) (r result, known bool) {
-	list, others := m.exact[s.sum], m.texts[s.text]
-	if len(list) > 0 {
-		r, known = list[0], true
-		m.exact[s.sum] = list[1:]
-	}
-	if len(others) > 0 {
-		if !known && !s.query {
-			r, known = others[0], true
-		}
-		m.texts[s.text] = others[1:]
-	}
-	return r, known
-}
-
-// add notes the next result of a statement.
-func (m *memory) add(s *sent, r result) {
-	m.exact[s.sum] = append(m.exact[s.sum], r)
-	m.texts[s.text] = append(m.texts[s.text], r)
-}
-
-// sumOf names a statement with its values.
+// sumOf makes the name of a statement.
 func sumOf(text string, args []byte) digest {
 	return sha256.Sum256(bytes.Join([][]byte{[]byte(text), args}, []byte{0}))
 }

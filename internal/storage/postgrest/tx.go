@@ -13,8 +13,11 @@ type tx struct {
 	readOnly bool
 	all      []*sent
 	writes   bool   // one of them may change something
-	memory   memory // by which it guesses
-	snapshot string // the moment of the first read, where it only reads
+	tries    *tries // of which this is one, nil: it is the only one
+	memory   memory // what the tries before it gave
+	guesses  bool   // it may guess
+	snapshot string // the moment of the last read, where it only reads
+	ready    memory // what that gave, of queries that are yet to come
 	doomed   error  // it cannot be committed any more
 }
 
@@ -48,11 +51,11 @@ func (o *outcome) LastInsertId() (int64, error) {
 }
 
 // RowsAffected implements driver.Result. As long as it is not known it is
-// guessed: as it was when this transaction was tried before, else 1. When that
-// has failed too often it is asked.
+// guessed: as it was when this transaction was tried before, else 1. Where that
+// may not be, or has failed too often, it is asked.
 func (o *outcome) RowsAffected() (int64, error) {
 	s, t := o.sent, o.tx
-	if !s.known && !s.ran && t.memory.misses >= mostMisses && t.doomed == nil && t.conn.tx == t {
+	if !s.known && !s.ran && !t.guesses && t.doomed == nil && t.conn.tx == t {
 		if err := t.replay(t.ctx); err != nil {
 			return 0, err
 		}
@@ -75,18 +78,18 @@ func (t *tx) query(ctx context.Context, s *sent) (r result, err error) {
 	if t.readOnly {
 		return t.look(ctx, s)
 	}
-	if was, ok := t.memory.next(s); ok && was.Rows != nil && !s.loose {
+	if was, ok := t.memory.next(s); ok && t.guesses && was.Rows != nil && !s.loose {
 		s.known, s.guess, s.result = true, true, was
 		t.add(s)
 		return was, nil
 	}
-	if texts, is := ctx.Value(guessKey{}).([]string); is {
+	if texts, is := ctx.Value(guessKey{}).([]string); is && t.guesses {
 		s.known, s.guess, s.result = true, true, guessed(texts)
 		t.add(s)
 		return s.result, nil
 	}
 	if !t.writes && s.reads { // whether it still gives the same is seen at the commit
-		a, err := t.conn.c.read(ctx, s, nil, "")
+		a, err := t.conn.c.read(ctx, []*sent{s}, nil, "")
 		if err != nil {
 			return r, err
 		}
@@ -112,20 +115,42 @@ func (t *tx) look(ctx context.Context, s *sent) (r result, err error) {
 	if !s.reads {
 		return r, errReadOnly
 	}
-	a, err := t.conn.c.read(ctx, s, t.all, t.snapshot)
+	if r, is := t.ready.next(s); is {
+		s.known, s.result = true, r
+		t.all = append(t.all, s)
+		return r, nil
+	}
+	run := []*sent{s}
+	if len(t.all) == 0 {
+		if planned := t.tries.planned(s); planned != nil {
+			run = planned
+		}
+	}
+	a, err := t.conn.c.read(ctx, run, t.all, t.snapshot)
 	if err != nil {
 		return r, err
 	}
 	if !a.Same {
 		t.doomed = conflict(readName)
+		t.tries.plan(unknown(append(t.all, s)))
 		return r, t.doomed
 	}
-	if t.snapshot == "" || len(a.Snapshot) > 0 {
-		t.snapshot = a.Snapshot
+	t.snapshot, t.ready = a.Snapshot, newMemory()
+	for i := 1; i < len(run); i++ {
+		t.ready.add(run[i], a.Results[i])
 	}
 	s.known, s.result = true, a.Results[0]
 	t.all = append(t.all, s)
 	return s.result, nil
+}
+
+// unknown are statements as they were before they were run.
+func unknown(all []*sent) []*sent {
+	again := make([]*sent, len(all))
+	for i, s := range all {
+		again[i] = &sent{text: s.text, args: s.args, query: s.query, reads: s.reads, loose: s.loose, sum: s.sum}
+	}
+	return again
 }
 
 // replay runs what may change something, and what is not known, in one call that
@@ -161,7 +186,7 @@ func (t *tx) fail(run []*sent, a *answer) {
 	for i := range a.Results {
 		found[run[i]] = a.Results[i]
 	}
-	was := memory{exact: map[digest][]result{}, texts: map[string][]result{}}
+	was := newMemory()
 	for _, s := range t.all {
 		r, ran := found[s]
 		if !ran && !s.known {
@@ -172,7 +197,7 @@ func (t *tx) fail(run []*sent, a *answer) {
 		}
 		was.add(s, r)
 	}
-	t.conn.c.remember(was)
+	t.tries.missed(was)
 }
 
 // Commit implements driver.Tx.
@@ -197,7 +222,6 @@ func (t *tx) Commit() error {
 			s.ran, s.result = true, a.Results[i]
 		}
 	}
-	t.conn.c.forget(t.all)
 	return nil
 }
 

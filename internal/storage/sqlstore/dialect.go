@@ -38,6 +38,8 @@ type dialect interface {
 
 	// within gives the context for the statements of a transaction of a caller.
 	within(ctx context.Context) context.Context
+	// trying gives the context for all tries of a transaction, see again.
+	trying(ctx context.Context) context.Context
 	// again reports whether a transaction that failed can succeed when it is
 	// run once more from its beginning.
 	again(err error) bool

@@ -180,6 +180,8 @@ func (d *postgres) guess(ctx context.Context, _ []string) context.Context { retu
 
 func (d *postgres) guesses() bool { return false }
 
+func (d *postgres) trying(ctx context.Context) context.Context { return ctx }
+
 func (d *postgres) ids(int) (text string, array bool) { return "(select unnest(?::text[]))", true }
 
 // renames is one statement, at whose end foreign keys are looked at that others

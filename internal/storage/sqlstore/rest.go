@@ -108,6 +108,8 @@ func (d *postgREST) guess(ctx context.Context, ids []string) context.Context {
 
 func (d *postgREST) guesses() bool { return true }
 
+func (d *postgREST) trying(ctx context.Context) context.Context { return postgrest.Trying(ctx) }
+
 func (d *postgREST) fault(did string, err error) error { return faultOf(d, did, err) }
 
 func (d *postgREST) explain(err error) (cause, cure string, away bool) {

@@ -74,6 +74,8 @@ func (d sqliteFile) guess(ctx context.Context, _ []string) context.Context { ret
 
 func (d sqliteFile) guesses() bool { return false }
 
+func (d sqliteFile) trying(ctx context.Context) context.Context { return ctx }
+
 func (d sqliteFile) ids(n int) (text string, array bool) { return valueLists(1, n), false }
 
 func (d sqliteFile) fault(did string, err error) error { return faultOf(d, did, err) }

@@ -343,6 +343,7 @@ const (
 
 // againTx is inTx, again and again where the engine asks for it.
 func againTx(ctx context.Context, d dialect, db *sql.DB, o *sql.TxOptions, fn func(ctx context.Context, tx *sql.Tx) error) error {
+	ctx = d.trying(ctx)
 	for try := 1; ; try++ {
 		err := inTx(ctx, d, db, o, fn)
 		if err == nil || try == mostTries || ctx.Err() != nil || !d.again(err) {
