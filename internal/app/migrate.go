@@ -39,6 +39,18 @@ type Migration struct {
 	Report    sqlstore.CopyReport
 }
 
+// Why nothing was copied, see package sqlstore.
+type (
+	TargetHolds  = sqlstore.ErrTargetHolds
+	CopiedBefore = sqlstore.ErrCopiedBefore
+)
+
+// ErrSourceSealed says that the encryption key of a source is missing or wrong.
+var ErrSourceSealed = sqlstore.ErrSourceSealed
+
+// Holding names what the source holds, in one line; "" for an empty one.
+func (m *Migration) Holding() string { return sqlstore.HeldText(m.Found) }
+
 // inUse is how recently an instance must have said that it is there.
 const inUse = 30 * time.Second
 

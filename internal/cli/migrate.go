@@ -12,7 +12,6 @@ import (
 	"ollama-api-pool/internal/app"
 	"ollama-api-pool/internal/config"
 	"ollama-api-pool/internal/gateway"
-	"ollama-api-pool/internal/storage/sqlstore"
 )
 
 // Variables that hold the encryption keys of the two sides of 'migrate'.
@@ -178,7 +177,7 @@ func (p *program) confirmMigration(ctx context.Context, o *migrate, m *app.Migra
 		return nil
 	}
 	p.remark("From %s\nTo   %s\n", m.From, m.To)
-	what := "Copy what the source holds: " + sqlstore.HeldText(m.Found)
+	what := "Copy what the source holds: " + m.Holding()
 	if len(m.Found) == 0 {
 		what = "Copy, though the source holds nothing"
 	}
@@ -187,8 +186,8 @@ func (p *program) confirmMigration(ctx context.Context, o *migrate, m *app.Migra
 
 // migrationFault words what kept a database from being copied.
 func migrationFault(ctx context.Context, err error) error {
-	var holds sqlstore.ErrTargetHolds
-	var before sqlstore.ErrCopiedBefore
+	var holds app.TargetHolds
+	var before app.CopiedBefore
 	switch {
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return errors.New("interrupted: nothing was copied")
@@ -196,7 +195,7 @@ func migrationFault(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: choose an empty one, or add to it with --merge", holds)
 	case errors.As(err, &before):
 		return fmt.Errorf("%w: everything would be counted twice; --again does it all the same", before)
-	case errors.Is(err, sqlstore.ErrSourceSealed):
+	case errors.Is(err, app.ErrSourceSealed):
 		return fmt.Errorf("%w: set %s, or --from-encryption-key-file", err, fromKeyName)
 	}
 	return err

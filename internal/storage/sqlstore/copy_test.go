@@ -460,9 +460,20 @@ func TestCopyCells(t *testing.T) {
 		in   any
 		want any
 	}{
-		{ofCount, int64(7), int64(7)}, {ofCount, "12", int64(12)}, {ofCount, []byte("12.00"), int64(12)}, {ofCount, 3.0, int64(3)}, {ofCount, nil, int64(0)},
-		{ofCount, true, int64(1)}, {ofText, nil, nil}, {ofText, "a\x00b", "ab"}, {ofText, int64(5), "5"}, {ofText, []byte("x"), "x"},
-		{ofTime, int64(1735787045), time.Unix(1735787045, 0).UTC()}, {ofTime, "2025-01-02T03:04:05Z", time.Unix(1735787045, 0).UTC()}, {ofTime, nil, nil}, {ofTime, "", nil},
+		{ofCount, int64(7), int64(7)},
+		{ofCount, "12", int64(12)},
+		{ofCount, []byte("12.00"), int64(12)},
+		{ofCount, 3.0, int64(3)},
+		{ofCount, nil, int64(0)},
+		{ofCount, true, int64(1)},
+		{ofText, nil, nil},
+		{ofText, "a\x00b", "ab"},
+		{ofText, int64(5), "5"},
+		{ofText, []byte("x"), "x"},
+		{ofTime, int64(1735787045), time.Unix(1735787045, 0).UTC()},
+		{ofTime, "2025-01-02T03:04:05Z", time.Unix(1735787045, 0).UTC()},
+		{ofTime, nil, nil},
+		{ofTime, "", nil},
 	} {
 		cell := copyCell{kind: c.kind}
 		if err := cell.Scan(c.in); err != nil {

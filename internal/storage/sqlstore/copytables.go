@@ -117,7 +117,9 @@ var (
 		},
 		{
 			table: "{p}model_hourly", what: "hours of models", sum: "requests", read: (*copying).modelHours, columns: []copyColumn{
-				keyCol("provider"), keyCol("model"), {name: "hour", kind: ofTime, key: true}, sumCol("requests"), sumCol("success"), sumCol("failure"),
+				keyCol("provider"), keyCol("model"),
+				{name: "hour", kind: ofTime, key: true},
+				sumCol("requests"), sumCol("success"), sumCol("failure"),
 				sumCol("input_tokens"), sumCol("output_tokens"), timeCol("created_at"),
 			},
 		},
