@@ -221,14 +221,14 @@ func TestCommitCutOff(t *testing.T) {
 	a := start(t, "DATABASE_URL="+c.before(t, server, server.Database(t)))
 	a.up.Always(testkit.JSON(http.StatusOK, done))
 	a.addKeys(gateway.Ollama, 2)
-	for range 5 {
+	for range 2 {
 		c.armed.Store(2)
 		a.serves(4)
 		becomes(t, "cut off", soon, func() bool { return c.armed.Load() <= 0 })
 	}
 	c.armed.Store(0)
 	a.isWell()
-	a.counted(20)
+	a.counted(8)
 	uses := a.key(gateway.Ollama, 0).Counts.Total + a.key(gateway.Ollama, 1).Counts.Total
-	equal(t, "attempts counted", uses, int64(20))
+	equal(t, "attempts counted", uses, int64(8))
 }

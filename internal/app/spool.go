@@ -57,7 +57,7 @@ func (w *writer) keep(ctx context.Context) error {
 		w.spooled++
 	}
 	w.written = w.now()
-	if w.spooled < foldSpooled {
+	if w.spooled < w.foldAt {
 		return nil
 	}
 	return w.fold(ctx)
@@ -155,7 +155,7 @@ func (w *writer) fold(ctx context.Context) error {
 	mine := slices.DeleteFunc(slices.Clone(all), func(s sqlstore.Spooled) bool {
 		return s.ID <= w.sending || s.Batch.Writer != w.instance || s.Err != nil
 	})
-	if len(mine) < foldSpooled/2 {
+	if len(mine) < w.foldAt/2 {
 		return nil
 	}
 	if !w.deepened {

@@ -47,3 +47,36 @@ func TestJobsOfSeveralInstances(t *testing.T) {
 		t.Errorf("a job on the other one: %d %s", got.Status, got.Body)
 	}
 }
+
+// With Redis the instances count limits together and hear of changes at once;
+// without it each goes on by itself, and says so.
+func TestRedisComesAndGoes(t *testing.T) {
+	redis, err := servers.StartRedis("", servers.RedisOptions{Password: "fake-redis-password"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := start(t, "DATABASE_URL="+servers.SharedPostgres(t).Database(t), "REDIS_URL="+redis.URL(), "ENABLE_RATE_LIMIT=true", "RATE_LIMIT_REQUESTS=6", "RATE_LIMIT_WINDOW=3600")
+	a.up.Always(testkit.JSON(http.StatusOK, done))
+	b := a.another()
+	a.addKeys(gateway.Ollama, 2)
+	becomes(t, "keys are there", soon, func() bool { return b.app.Keys() == 2 })
+	a.isWell()
+	b.isWell()
+	a.serves(3)
+	b.serves(3)
+	for _, p := range []*program{a, b} {
+		equal(t, "beyond the limit of all", p.post("/v1/chat/completions", chat).Status, http.StatusTooManyRequests)
+	}
+	if err := redis.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	a.isDegraded()
+	a.serves(1) // by its own count
+	if _, reasons := a.ready(); len(reasons) != 1 || !strings.HasPrefix(reasons[0], "Redis is out of reach") {
+		t.Errorf("reasons: %q", reasons)
+	}
+	if got := a.admin(http.MethodPost, "/admin/keys/disable", `{"apiKey":"`+key(0)+`"}`); got.Status != http.StatusOK {
+		t.Errorf("a change without Redis: %d %s", got.Status, got.Body)
+	}
+	testkit.MustNotContain(t, string(a.admin(http.MethodGet, "/admin/settings", "").Body), "fake-redis-password")
+}

@@ -37,6 +37,7 @@ type writer struct {
 	trail    *usage.Trail
 	log      *slog.Logger
 	now      func() time.Time
+	foldAt   int    // how many batches may wait before they are added up
 	hint     func() // after states of keys were written, for the others; may be nil
 
 	// turn holds one place: who has it may write to the store and make the
@@ -56,7 +57,7 @@ type writer struct {
 }
 
 func newWriter() *writer {
-	return &writer{turn: make(chan struct{}, 1), log: slog.New(slog.DiscardHandler), now: time.Now}
+	return &writer{turn: make(chan struct{}, 1), log: slog.New(slog.DiscardHandler), now: time.Now, foldAt: foldSpooled}
 }
 
 // enter waits for the turn; leave ends it.
