@@ -65,8 +65,12 @@ func TestWhatIsSent(t *testing.T) {
 func TestOptionsThatMakeNoSense(t *testing.T) {
 	t.Parallel()
 	for _, o := range []postgrest.Options{
-		{}, {URL: "https://abc.example.com"}, {URL: "abc.example.com", Key: "canary"}, {URL: "ftp://abc.example.com", Key: "canary"},
-		{URL: "https://user:canary@abc.example.com", Key: "canary"}, {URL: "https://abc.example.com?x=1", Key: "canary"},
+		{},
+		{URL: "https://abc.example.com"},
+		{URL: "abc.example.com", Key: "canary"},
+		{URL: "ftp://abc.example.com", Key: "canary"},
+		{URL: "https://user:canary@abc.example.com", Key: "canary"},
+		{URL: "https://abc.example.com?x=1", Key: "canary"},
 	} {
 		if _, err := postgrest.New(o); err == nil || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%+v: error %v", o, err)

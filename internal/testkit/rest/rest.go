@@ -12,8 +12,8 @@
 package rest
 
 import (
-	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -39,8 +39,21 @@ const (
 // Call is a call that came in.
 type Call struct {
 	Function string
-	Size     int  // of the body
-	Commit   bool // the body asks for what was done to be kept
+	Size     int      // of the body
+	Commit   bool     // the body asks for what was done to be kept
+	Texts    []string // of the statements
+}
+
+// callOf reads what a body says.
+func callOf(function string, body []byte) Call {
+	var said struct {
+		Request struct {
+			Texts  []string `json:"texts"`
+			Commit bool     `json:"commit"`
+		} `json:"request"`
+	}
+	_ = json.Unmarshal(body, &said) // what is no JSON is refused later
+	return Call{Function: function, Size: len(body), Commit: said.Request.Commit, Texts: said.Request.Texts}
 }
 
 // Server is a PostgREST for one database.
@@ -193,7 +206,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusRequestEntityTooLarge, complaint{Message: "Request size limit exceeded"})
 		return
 	}
-	call := Call{Function: rpc.FindStringSubmatch(r.URL.Path)[1], Size: len(body), Commit: bytes.Contains(body, []byte(`"commit":true`))}
+	call := callOf(rpc.FindStringSubmatch(r.URL.Path)[1], body)
 	s.mu.Lock()
 	s.calls = append(s.calls, call)
 	look := s.before
