@@ -103,7 +103,11 @@ func (w *writer) waiting(ctx context.Context) ([]sqlstore.Spooled, error) {
 		w.spooled = 0
 		return nil, nil
 	}
-	w.sending = page[len(page)-1].ID
+	for i := range page {
+		if b := &page[i].Batch; b.Writer == w.instance {
+			w.sent = max(w.sent, b.Number)
+		}
+	}
 	return page, nil
 }
 
@@ -143,9 +147,10 @@ func (w *writer) waits() int {
 	return w.spooled
 }
 
-// fold makes one batch of those of this run that were not sent yet. It has the
-// number of the last of them, and comes after all others: whatever is there
-// after a kill, each is counted once. The caller holds taking.
+// fold makes one batch of those of this run that were not sent yet: of one that
+// was, nobody knows whether it has arrived, so it keeps its number. The new one
+// has the number of the last of them, and comes after all others: whatever is
+// there after a kill, each is counted once. The caller holds taking.
 func (w *writer) fold(ctx context.Context) error {
 	all, err := w.local.Spooled(ctx, 0)
 	if err != nil {
@@ -153,7 +158,7 @@ func (w *writer) fold(ctx context.Context) error {
 	}
 	w.spooled = len(all)
 	mine := slices.DeleteFunc(slices.Clone(all), func(s sqlstore.Spooled) bool {
-		return s.ID <= w.sending || s.Batch.Writer != w.instance || s.Err != nil
+		return s.Batch.Writer != w.instance || s.Batch.Number <= w.sent || s.Err != nil
 	})
 	if len(mine) < w.foldAt/2 {
 		return nil

@@ -50,7 +50,7 @@ type writer struct {
 	number   int64
 	pending  *gateway.Batch // taken from memory and not known to be written
 	spooled  int            // batches in the local store
-	sending  int64          // the last of them that may have been sent
+	sent     int64          // the last batch of this run that may have been sent
 	written  time.Time      // when everything was written, here or there
 	dropped  int            // entries of the request log for which there was no room, in this outage
 	deepened bool           // it was said that the spool grows large
@@ -171,7 +171,9 @@ func (w *writer) next() (b *gateway.Batch, fresh bool) {
 	fresh = w.pending == nil
 	if b = w.take(); b == nil {
 		w.written = w.now()
+		return nil, fresh
 	}
+	w.sent = b.Number
 	return b, fresh
 }
 
