@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ollama-api-pool/internal/storage/sqlstore"
+	"ollama-api-pool/internal/app"
 )
 
 func (p *program) migrateSQLCommand() *cobra.Command {
@@ -30,7 +30,7 @@ Nothing is read and nothing is connected to.`,
   ollama-api-pool migrate sql | psql -1 "$OWNER_DATABASE_URL"`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			script, err := sqlstore.Script(rest)
+			script, err := app.Script(rest)
 			if err != nil {
 				return fmt.Errorf("make the script: %w", err)
 			}
