@@ -290,7 +290,7 @@ var storage = []option{
 	{
 		name: "DATABASE_URL", unset: "the embedded store", secret: true, address: true,
 		rule: databaseAddress(func(c *Config) *gateway.Secret { return &c.DatabaseURL }),
-		help: "PostgreSQL to use instead of the embedded store, which several instances can share. Several hosts stand with commas between them (`host1:5432,host2:5432`, with `target_session_attrs=read-write`); a socket's directory is given as `?host=/run/postgresql`. `sslmode` is `disable`, `allow`, `prefer`, `require`, `verify-ca` or `verify-full`, with `sslrootcert` for the authority's certificate; `ssl=true` and `sslmode=no-verify` are understood, too. Behind a transaction pooler add `?pgbouncer=true`; Supabase's and Neon's are known. Parameters that mean nothing here are left out with a warning.",
+		help: "PostgreSQL to use instead of the embedded store, which several instances can share. Several hosts stand with commas between them (`host1:5432,host2:5432`): the one that can be written is used, unless `target_session_attrs` says otherwise; a socket's directory is given as `?host=/run/postgresql`. `sslmode` is `disable`, `allow`, `prefer`, `require`, `verify-ca` or `verify-full`, with `sslrootcert` for the authority's certificate; `ssl=true` and `sslmode=no-verify` are understood, too. Behind a transaction pooler add `?pgbouncer=true`; Supabase's and Neon's are known. Parameters that mean nothing here are left out with a warning.",
 	},
 	{
 		name: "REDIS_URL", secret: true, address: true, rule: redisAddress(func(c *Config) *gateway.Secret { return &c.RedisURL }),

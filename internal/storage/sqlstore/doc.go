@@ -2,7 +2,8 @@
 // client tokens, counters. It stands behind the control plane and behind the
 // data plane's writers; no request waits for it.
 //
-// One SQL text serves every engine; dialect.go holds what differs. Tables have
+// One SQL text serves every engine; what differs stands behind the interface
+// dialect, in sqlite.go, postgres*.go and rest.go. Tables have
 // a prefix for each provider, written {p} in the SQL text. Times are bound as
 // time.Time and read through column values of type when.
 //

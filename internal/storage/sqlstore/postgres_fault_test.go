@@ -307,3 +307,30 @@ func TestPlaceholders(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestSeveralMachines(t *testing.T) {
+	t.Parallel()
+	standby, err := servers.StartPostgres("", servers.PostgresOptions{Settings: map[string]string{"default_transaction_read_only": "on"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(standby.Kill)
+	p := servers.SharedPostgres(t)
+	name := p.CreateDatabase(t)
+	inDatabase(t, standby.URL("postgres"), "set default_transaction_read_only = off", "create database "+name)
+	for what, hosts := range map[string]string{
+		"nothing at the first": "127.0.0.1:1," + p.Addr(), "a standby first": standby.Addr() + "," + p.Addr(),
+	} {
+		s, err := Open(t.Context(), Options{URL: gateway.Secret(strings.Replace(p.URL(name), p.Addr(), hosts, 1))})
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+			continue
+		}
+		if _, err := countOne(t.Context(), s); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		mustClose(t, s)
+	}
+	_, err = Open(t.Context(), Options{URL: gateway.Secret(standby.URL(name)) + "&target_session_attrs=read-write"})
+	wantAway(t, "a standby alone", err)
+}

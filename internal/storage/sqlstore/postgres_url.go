@@ -293,6 +293,9 @@ func (p *pgParts) address() (*pgAddress, error) {
 		p.set["sslmode"] = "require"
 		delete(p.set, "sslrootcert") // with which require would verify
 	}
+	if strings.Contains(p.set["host"], ",") && p.set["target_session_attrs"] == "" {
+		p.set["target_session_attrs"] = "read-write" // of several, the one that can be written
+	}
 	if n, _ := strconv.Atoi(p.set["connect_timeout"]); n == 0 {
 		p.set["connect_timeout"] = strconv.Itoa(pgConnectSeconds)
 	}
