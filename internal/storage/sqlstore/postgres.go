@@ -24,6 +24,7 @@ type postgres struct {
 	patience time.Duration // how long one answer may take
 	texts    sync.Map      // statements with ? to those with $1, of all connections
 	kept     atomic.Int64  // about how many they are
+	worked   atomic.Bool   // a connection has come about
 }
 
 // defaultPatience is how long the answer to one statement may take before the

@@ -58,6 +58,7 @@ func (c *pgConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	if !ok {
 		return nil, fmt.Errorf("the driver's connection is a %T", conn)
 	}
+	c.dialect.worked.Store(true)
 	return &pgConn{inner: inner, dialect: c.dialect, mode: c.mode, fresh: true}, nil
 }
 

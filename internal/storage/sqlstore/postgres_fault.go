@@ -88,12 +88,16 @@ var pgLogin = []struct {
 
 func (d *postgres) explain(err error) (cause, cure string, away bool) {
 	var e *pgconn.PgError
-	if errors.As(err, &e) {
-		return d.explainState(e)
-	}
 	var place *pgconn.ConnectError
+	connecting := errors.As(err, &place)
+	if errors.As(err, &e) {
+		cause, cure, away = d.explainState(e)
+		// Where a connection came about before, a refusal may pass: somebody is
+		// changing the password, the rights or the certificate.
+		return cause, cure, away || cause != "" && connecting && d.worked.Load()
+	}
 	if cause, cure := explainTLS(err); cause != "" {
-		return cause, cure, false
+		return cause, cure, connecting && d.worked.Load()
 	}
 	switch {
 	case errors.Is(err, errNotOpen), errors.Is(err, context.Canceled) && !errors.Is(err, errSilent):
@@ -111,7 +115,7 @@ func (d *postgres) explain(err error) (cause, cure string, away bool) {
 		return "the name of its machine is not known", "look at the address in DATABASE_URL and at the name server", true
 	}
 	var network net.Error
-	if errors.As(err, &place) || errors.As(err, &network) || pgconn.SafeToRetry(err) || pgconn.Timeout(err) {
+	if connecting || errors.As(err, &network) || pgconn.SafeToRetry(err) || pgconn.Timeout(err) {
 		return "it is out of reach", "start the database, or set its address in DATABASE_URL", true
 	}
 	return "", "", false

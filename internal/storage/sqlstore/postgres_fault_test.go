@@ -238,8 +238,18 @@ func TestFaultsOfPostgreSQL(t *testing.T) {
 	trusted := gateway.Secret(p.TLSURL("pool"))
 	mustClose(t, mustOpen(t, Options{URL: trusted}))
 
+	onServer(t, p, "create role known superuser login password '"+canary+"'")
+	known := mustOpen(t, Options{URL: with("known", canary)})
+	mustCount(t, known, "at first", 1)
+	onServer(t, p, "alter role known password 'another'", "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'known'")
+	_, err = known.Totals(t.Context(), gateway.Ollama)
+	wantAway(t, "a password that was changed", err)
+	if err == nil || !strings.Contains(err.Error(), "password is wrong") {
+		t.Errorf("a password that was changed: %v", err)
+	}
+
 	s := mustOpen(t, Options{URL: gateway.Secret(pooler.URL("pool")), patience: 2 * time.Second})
-	mustCount(t, s, "through the pooler", 1)
+	mustCount(t, s, "through the pooler", 2)
 	if err := p.Stop(); err != nil {
 		t.Fatal(err)
 	}
