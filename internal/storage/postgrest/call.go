@@ -102,7 +102,7 @@ func (c *Connector) call(ctx context.Context, name string, r *request) (a answer
 	if err := enc.Encode(map[string]any{"request": r}); err != nil {
 		return a, fmt.Errorf("write a call of %s: %w", name, err)
 	}
-	status, text, err := c.post(ctx, name, body.Bytes())
+	status, text, err := c.post(ctx, name, body.Bytes(), !r.Commit)
 	if err != nil {
 		return a, err
 	}
@@ -124,8 +124,9 @@ func (c *Connector) call(ctx context.Context, name string, r *request) (a answer
 }
 
 // post sends a body and reads the whole answer. Until the answer begins there is
-// a time limit, and another one for its end.
-func (c *Connector) post(ctx context.Context, name string, body []byte) (status int, text []byte, err error) {
+// a time limit, and another one for its end. What changes nothing may be sent
+// again, on another connection, where one that was idle turns out to be dead.
+func (c *Connector) post(ctx context.Context, name string, body []byte, again bool) (status int, text []byte, err error) {
 	limit := c.timeout
 	if len(body) >= largeBody {
 		limit *= largeTimes
@@ -143,6 +144,9 @@ func (c *Connector) post(ctx context.Context, name string, body []byte) (status 
 	req.Header.Set("apikey", c.key.Reveal())
 	req.Header.Set("Authorization", "Bearer "+c.key.Reveal())
 	req.Header.Set("User-Agent", c.agent)
+	if again {
+		req.Header["Idempotency-Key"] = nil // tells the transport, and is not sent, see http.Transport
+	}
 	res, err := c.client.Do(req)
 	if err != nil {
 		return 0, nil, c.broken(ctx, name, err)

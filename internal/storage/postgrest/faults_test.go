@@ -186,6 +186,34 @@ func TestOutOfReach(t *testing.T) {
 	wantError(t, "nobody listens", count(t.Context(), nowhere), true, "out of reach")
 }
 
+// TestADeadConnection: what changes nothing is sent again; of a commit nobody
+// knows what became.
+func TestADeadConnection(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	db := open(t, s, nil)
+	cutNext := func() {
+		cut := true
+		s.Before(func(rest.Call) rest.Fault {
+			f := rest.Fault{Cut: cut}
+			cut = false
+			return f
+		})
+	}
+	for range 2 {
+		if err := count(t.Context(), db); err != nil {
+			t.Fatal(err)
+		}
+		cutNext()
+	}
+	if err := count(t.Context(), db); err != nil {
+		t.Errorf("a read on a connection that dies: %v", err)
+	}
+	cutNext()
+	_, err := db.ExecContext(t.Context(), "update item set n = 1")
+	wantError(t, "a write on a connection that dies", err, true, "out of reach")
+}
+
 // TestTheKeyGoesNowhereElse: a redirect is not followed.
 func TestTheKeyGoesNowhereElse(t *testing.T) {
 	t.Parallel()
