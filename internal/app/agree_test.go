@@ -167,7 +167,9 @@ func (m *mind) try(rng *rand.Rand) {
 	told := rest
 	told.Until = m.now().Add(time.Duration(1+rng.IntN(30_000)) * time.Millisecond)
 	all := []gateway.Verdict{
-		{OK: true, Reason: "ok"}, rest, told,
+		rest,
+		told,
+		{OK: true, Reason: "ok"},
 		{Scope: gateway.ScopeKey, Action: gateway.ActionFail, Next: gateway.NextKey, Reason: "401"},
 	}
 	lease.Release(&all[rng.IntN(len(all))], m.now())
