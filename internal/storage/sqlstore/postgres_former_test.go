@@ -155,6 +155,23 @@ func TestReencryptPostgreSQL(t *testing.T) {
 	}
 }
 
+func TestTimesWithoutEnd(t *testing.T) {
+	t.Parallel()
+	for what, address := range map[string]string{
+		"direct": servers.SharedPostgres(t).URL(madeTables(t)), "pooler": servers.SharedPgbouncer(t).URL(madeTables(t)),
+	} {
+		inDatabase(t, strings.Replace(address, "&pgbouncer=true", "", 1),
+			`insert into ollama_api_keys (api_key, status, disabled_until, expires_at, failed_until) values
+				('former-key-for-good', 'disabled', 'infinity', 'infinity', '-infinity')`)
+		s := mustOpen(t, Options{URL: gateway.Secret(address), Now: func() time.Time { return noon }})
+		k := all(t, s, gateway.Ollama)["former-key-for-good"]
+		if got := k.State.StatusAt(noon, k.ExpiresAt); got != gateway.KeyDisabled || !k.ExpiresAt.Equal(endOfTimes) || !k.State.FailedUntil.IsZero() {
+			t.Errorf("%s: %s, expires %v, failed until %v", what, got, k.ExpiresAt, k.State.FailedUntil)
+		}
+		mustClose(t, s)
+	}
+}
+
 func TestNewerPostgreSQL(t *testing.T) {
 	t.Parallel()
 	address := emptyDatabase(t)

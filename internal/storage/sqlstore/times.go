@@ -10,6 +10,8 @@ import (
 // times as text.
 const lastYear = 9999
 
+var endOfTimes = time.Date(lastYear, time.December, 31, 23, 59, 59, 0, time.UTC)
+
 // at makes a column's value of a time: nil for the zero time, else UTC cut to
 // microseconds, which is what every engine can hold.
 func at(t time.Time) any {
@@ -18,7 +20,7 @@ func at(t time.Time) any {
 	}
 	t = t.UTC().Truncate(time.Microsecond)
 	if t.Year() > lastYear {
-		return time.Date(lastYear, time.December, 31, 23, 59, 59, 0, time.UTC)
+		return endOfTimes
 	}
 	return t
 }
@@ -81,6 +83,12 @@ func parseTime(s string) (time.Time, error) {
 	}
 	if t, ok := parseOurs(s); ok {
 		return t, nil
+	}
+	switch s { // PostgreSQL's times that never come and that always were
+	case "infinity":
+		return endOfTimes, nil
+	case "-infinity":
+		return time.Time{}, nil
 	}
 	for _, layout := range timeLayouts {
 		if t, err := time.Parse(layout, s); err == nil {
