@@ -355,3 +355,29 @@ func TestRESTEncrypts(t *testing.T) {
 		}
 	}
 }
+
+// TestFormerOverPostgREST: the former system's tables, after the script was run.
+func TestFormerOverPostgREST(t *testing.T) {
+	t.Parallel()
+	for form, key := range map[string][]byte{"plain": nil, "encrypted": masterKey(1)} {
+		t.Run(form, func(t *testing.T) {
+			t.Parallel()
+			address := servers.SharedPostgres(t).URL(formerPostgres(t))
+			if err := rest.Setup(t.Context(), address, mustScript(t, true)); err != nil {
+				t.Fatal(err)
+			}
+			o := Options{REST: REST{URL: rest.Start(t, address).URL, Key: rest.ServiceKey}, Now: func() time.Time { return noon }}
+			if key != nil {
+				if err := ReencryptDatabase(t.Context(), o, key, nil); err != nil {
+					t.Fatal(err)
+				}
+				o.EncryptionKey = key
+			}
+			for round := range 2 {
+				s := mustOpen(t, o)
+				checkFormerOf(t, s, int64(round))
+				mustClose(t, s)
+			}
+		})
+	}
+}
