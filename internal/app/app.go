@@ -224,6 +224,7 @@ func (a *App) assemble() {
 	a.follower = newFollower(a.roster, a.standing, a.log)
 	a.follower.clear = func(pattern string) { a.clearHere(pattern) }
 	a.follower.cancel = a.jobs.CancelHere
+	a.writer.unsure = func() { a.follower.gap.Store(true) }
 	if a.store.Shared() {
 		a.jobs.Share(&otherInstances{a})
 	}

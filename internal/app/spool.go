@@ -20,6 +20,7 @@ import (
 const (
 	keepAfter      = 1300 * time.Millisecond
 	keepEvery      = 100 * time.Millisecond
+	keepPatience   = 5 * time.Second // at the end
 	foldSpooled    = 200
 	spooledEntries = 20_000
 	replayPage     = 16
@@ -45,7 +46,13 @@ func (w *writer) keep(ctx context.Context) error {
 	}
 	w.taking.Lock()
 	defer w.taking.Unlock()
-	for range 2 { // what was pending, then what has come since
+	for since := false; ; { // what was pending, then what has come since
+		if w.pending == nil && len(w.rest) == 0 {
+			if since {
+				break
+			}
+			since = true
+		}
 		b := w.take()
 		if b == nil {
 			break
@@ -57,10 +64,12 @@ func (w *writer) keep(ctx context.Context) error {
 		w.spooled++
 	}
 	w.written = w.now()
-	if w.spooled < w.foldAt {
+	if w.spooled < max(w.foldAt, w.foldNext) {
 		return nil
 	}
-	return w.fold(ctx)
+	err := w.fold(ctx)
+	w.foldNext = w.spooled + w.foldAt/2
+	return err
 }
 
 // replay sends what waits on the local disk, the oldest first, one after the
@@ -119,7 +128,7 @@ func (w *writer) drop(ctx context.Context, id int64) error {
 		return fmt.Errorf("forget what the database has taken: %w", err)
 	}
 	if w.spooled--; w.spooled <= 0 {
-		w.spooled, w.dropped, w.deepened = 0, 0, false
+		w.spooled, w.dropped, w.foldNext, w.deepened = 0, 0, 0, false
 		w.written = w.now()
 	}
 	return nil
@@ -147,10 +156,10 @@ func (w *writer) waits() int {
 	return w.spooled
 }
 
-// fold makes one batch of those of this run that were not sent yet: of one that
-// was, nobody knows whether it has arrived, so it keeps its number. The new one
-// has the number of the last of them, and comes after all others: whatever is
-// there after a kill, each is counted once. The caller holds taking.
+// fold adds those of this run up that were not sent yet: of one that was, nobody
+// knows whether it has arrived, so it keeps its number. What comes of it, mostly
+// one batch, has the last of their numbers and takes their place at once. The
+// caller holds taking.
 func (w *writer) fold(ctx context.Context) error {
 	all, err := w.local.Spooled(ctx, 0)
 	if err != nil {
@@ -173,23 +182,38 @@ func (w *writer) fold(ctx context.Context) error {
 	for i := range mine {
 		batches[i], ids[i] = mine[i].Batch, mine[i].ID
 	}
-	one, dropped := addUp(batches)
-	w.dropped += dropped
-	if err := w.local.Spool(ctx, one); err != nil {
+	sums := addUp(batches)
+	list := parts(sums.deltas, mostRows)
+	if len(list) >= len(mine) {
+		return nil // nothing is gained
+	}
+	fewer := make([]gateway.Batch, len(list))
+	for i := range list {
+		fewer[i] = gateway.Batch{Writer: w.instance, Number: batches[len(batches)-len(list)+i].Number, Deltas: list[i]}
+	}
+	if err := w.local.Respool(ctx, ids, fewer); err != nil {
 		return fmt.Errorf("add up what waits for the database: %w", err)
 	}
-	if err := w.local.DropSpooled(ctx, ids...); err != nil {
-		return fmt.Errorf("add up what waits for the database: %w", err)
+	w.dropped += sums.dropped
+	w.spooled += len(fewer) - len(mine)
+	for name, merged := range sums.merged {
+		if p := w.pools[name]; p != nil {
+			p.Merged(merged)
+		}
 	}
-	w.spooled += 1 - len(mine)
 	return nil
 }
 
-// addUp makes one batch of several of one writer, and counts the entries of the
-// request log and the events for which it has no room.
-func addUp(batches []gateway.Batch) (one gateway.Batch, dropped int) {
-	last := batches[len(batches)-1]
-	one = gateway.Batch{Writer: last.Writer, Number: last.Number}
+// added is what several batches of one writer come to.
+type added struct {
+	deltas  []gateway.Delta
+	merged  map[gateway.ProviderName][]gateway.StateChange // that gave way to later ones
+	dropped int                                            // entries of the request log and events for which there is no room
+}
+
+// addUp adds batches of one writer up.
+func addUp(batches []gateway.Batch) (one added) {
+	one.merged = map[gateway.ProviderName][]gateway.StateChange{}
 	counts := usage.NewLedger(usage.Options{Analytics: true, SampleRate: 1, ModelSampleRate: 1})
 	rest := map[gateway.ProviderName]*sum{}
 	for i := range batches {
@@ -202,19 +226,19 @@ func addUp(batches []gateway.Batch) (one gateway.Batch, dropped int) {
 			rest[d.Provider].add(d)
 		}
 	}
-	one.Deltas = counts.Drain()
+	one.deltas = counts.Drain()
 	for _, p := range gateway.Providers() {
 		s := rest[p]
 		if s == nil {
 			continue
 		}
-		d := s.delta()
-		dropped += trim(&d.Log) + trim(&d.Events)
-		if !d.Empty() {
-			one.Deltas = append(one.Deltas, d)
+		d := &s.out
+		one.dropped += trim(&d.Log) + trim(&d.Events)
+		if one.merged[p] = s.merged; !d.Empty() {
+			one.deltas = append(one.deltas, *d)
 		}
 	}
-	return one, dropped
+	return one
 }
 
 // trim keeps the newest of a list.
@@ -228,17 +252,35 @@ func trim[T any](list *[]T) int {
 type sum struct {
 	out      gateway.Delta
 	keys     map[gateway.KeyID]int // their places in out
+	states   map[madeFrom]int
 	refusals map[[2]string]int
+	merged   []gateway.StateChange
+}
+
+// madeFrom is the version of a key that a change was made from.
+type madeFrom struct {
+	key     gateway.KeyID
+	version int64
 }
 
 func newSum(p gateway.ProviderName) *sum {
 	return &sum{
-		out: gateway.Delta{Provider: p}, keys: map[gateway.KeyID]int{}, refusals: map[[2]string]int{},
+		out: gateway.Delta{Provider: p}, keys: map[gateway.KeyID]int{}, states: map[madeFrom]int{}, refusals: map[[2]string]int{},
 	}
 }
 
 func (s *sum) add(d *gateway.Delta) {
-	s.out.States = append(s.out.States, d.States...) // each is one version, and pools wait to hear of each
+	for _, c := range d.States {
+		from := madeFrom{c.Key, c.Version}
+		i, ok := s.states[from]
+		if !ok {
+			s.states[from] = len(s.out.States)
+			s.out.States = append(s.out.States, c)
+			continue
+		}
+		s.merged = append(s.merged, s.out.States[i])
+		s.out.States[i] = c
+	}
 	for _, k := range d.Keys {
 		i, ok := s.keys[k.Key]
 		if !ok {
@@ -260,8 +302,6 @@ func (s *sum) add(d *gateway.Delta) {
 	s.out.Log = append(s.out.Log, d.Log...)
 	s.out.Events = append(s.out.Events, d.Events...)
 }
-
-func (s *sum) delta() gateway.Delta { return s.out }
 
 func addKeyCounts(to, c *gateway.KeyCounts) {
 	to.Total += c.Total

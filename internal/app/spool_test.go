@@ -71,8 +71,8 @@ func TestMuchWaits(t *testing.T) {
 	}
 }
 
-// Counts of keys add up, the last refusal counts, states stay one by one, and of
-// the request log the newest entries are kept.
+// Counts of keys add up, the last refusal and the last state count, and of the
+// request log the newest entries are kept.
 func TestAddUp(t *testing.T) {
 	now := time.Now()
 	batch := func(n int64, state gateway.KeyState, until time.Time, entries int) gateway.Batch {
@@ -82,18 +82,21 @@ func TestAddUp(t *testing.T) {
 		d.Refusals = []gateway.Refusal{{Key: "0123456789abcdef", Model: "m", Until: until}}
 		return gateway.Batch{Writer: "w", Number: n, Deltas: []gateway.Delta{d}}
 	}
-	one, dropped := addUp([]gateway.Batch{
+	one := addUp([]gateway.Batch{
 		batch(1, gateway.KeyState{ConsecutiveFailures: 1}, now, spooledEntries), batch(2, gateway.KeyState{ConsecutiveFailures: 2}, now.Add(1), 5),
 	})
-	if one.Writer != "w" || one.Number != 2 || len(one.Deltas) != 1 || dropped != 5 {
-		t.Fatalf("%s %d: %d deltas, %d dropped", one.Writer, one.Number, len(one.Deltas), dropped)
+	if len(one.deltas) != 1 || one.dropped != 5 {
+		t.Fatalf("%d deltas, %d dropped", len(one.deltas), one.dropped)
 	}
-	d := &one.Deltas[0]
+	d := &one.deltas[0]
 	if len(d.Keys) != 1 || d.Keys[0].Counts != (gateway.KeyCounts{Total: 3, Success: 2, LastUsed: now.Add(2)}) {
 		t.Errorf("keys: %+v", d.Keys)
 	}
-	if len(d.States) != 2 || d.States[1].State.ConsecutiveFailures != 2 {
+	if len(d.States) != 1 || d.States[0].State.ConsecutiveFailures != 2 {
 		t.Errorf("states: %+v", d.States)
+	}
+	if m := one.merged[gateway.Ollama]; len(m) != 1 || m[0].State.ConsecutiveFailures != 1 {
+		t.Errorf("states that gave way: %+v", m)
 	}
 	if len(d.Refusals) != 1 || !d.Refusals[0].Until.Equal(now.Add(1)) {
 		t.Errorf("refusals: %+v", d.Refusals)

@@ -39,25 +39,36 @@ type writer struct {
 	now      func() time.Time
 	foldAt   int    // how many batches may wait before they are added up
 	hint     func() // after states of keys were written, for the others; may be nil
+	unsure   func() // after a change of which nobody knows whether it was made; may be nil
 
 	// turn holds one place: who has it may write to the store and make the
 	// changes of memory that belong to that, in one order. No request of the
 	// data plane waits for it.
-	turn  chan struct{}
-	known int64 // belongs to who has the turn: the last batch of this run of which it is known what became of its states
+	turn     chan struct{}
+	known    int64         // belongs to who has the turn: the last batch of this run of which it is known what became of its states
+	unread   stale         // likewise: keys of which others have stored something else, and that was not read yet
+	patience time.Duration // likewise: how long one batch may take
 
 	taking   sync.Mutex // guards what follows, and the order in which batches get to the local store; held while that is written
 	number   int64
-	pending  *gateway.Batch // taken from memory and not known to be written
-	spooled  int            // batches in the local store
-	sent     int64          // the last batch of this run that may have been sent
-	written  time.Time      // when everything was written, here or there
-	dropped  int            // entries of the request log for which there was no room, in this outage
-	deepened bool           // it was said that the spool grows large
+	pending  *gateway.Batch    // taken from memory and not known to be written
+	rest     [][]gateway.Delta // taken from memory, for the batches after that one
+	spooled  int               // batches in the local store
+	sent     int64             // the last batch of this run that may have been sent
+	written  time.Time         // when everything was written, here or there
+	dropped  int               // entries of the request log for which there was no room, in this outage
+	foldNext int               // how many batches may wait before it is tried again to add them up
+	deepened bool              // it was said that the spool grows large
 }
 
+// stale are keys of providers.
+type stale = map[gateway.ProviderName][]gateway.KeyID
+
 func newWriter() *writer {
-	return &writer{turn: make(chan struct{}, 1), log: slog.New(slog.DiscardHandler), now: time.Now, foldAt: foldSpooled}
+	return &writer{
+		turn: make(chan struct{}, 1), log: slog.New(slog.DiscardHandler), now: time.Now, foldAt: foldSpooled,
+		unread: stale{}, patience: askPatience,
+	}
 }
 
 // enter waits for the turn; leave ends it.
@@ -77,9 +88,10 @@ func (w *writer) enter(ctx context.Context) error {
 
 func (w *writer) leave() { <-w.turn }
 
-// flush writes what is pending. After an error it stays pending.
+// flush writes what is pending. After an error it stays pending. Much may take
+// long; one batch that is not answered ends it.
 func (w *writer) flush(ctx context.Context) error {
-	return w.standing.ask(ctx, func(ctx context.Context) error {
+	return w.standing.change(ctx, func(ctx context.Context) error {
 		if err := w.enter(ctx); err != nil {
 			return err
 		}
@@ -103,7 +115,13 @@ func (w *writer) settle(ctx context.Context) error {
 		return ctx.Err()
 	}
 	defer w.leave()
-	return w.standing.ask(ctx, w.flushNow)
+	wait, cancel = context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	err := w.standing.within(wait, changePatience, w.flushNow)
+	if wait.Err() != nil && ctx.Err() == nil && w.standing.up() {
+		return nil // there is much to write
+	}
+	return err
 }
 
 // runOnce is what a loop calls: it writes what is pending or, while the database
@@ -133,13 +151,20 @@ func (w *writer) alone(ctx context.Context, change func(ctx context.Context) err
 		if err := w.flushNow(ctx); err != nil {
 			return err
 		}
-		return change(ctx)
+		err := change(ctx)
+		if err != nil && w.unsure != nil && (ctx.Err() != nil || sqlstore.Unavailable(err)) {
+			w.unsure()
+		}
+		return err
 	})
 }
 
 // flushNow writes everything: what waits on the local disk, what was sent and
 // may have arrived, and what has come since. The caller has the turn.
 func (w *writer) flushNow(ctx context.Context) error {
+	if err := w.reload(ctx); err != nil {
+		return err
+	}
 	for {
 		if err := w.replay(ctx); err != nil {
 			return err
@@ -184,7 +209,7 @@ func (w *writer) arrived(b *gateway.Batch) bool {
 	if w.pending == b {
 		w.pending = nil
 	}
-	done := w.pending == nil && w.spooled == 0
+	done := w.pending == nil && w.spooled == 0 && len(w.rest) == 0
 	if done {
 		w.written = w.now()
 	}
@@ -197,29 +222,40 @@ func (w *writer) take() *gateway.Batch {
 	if w.pending != nil {
 		return w.pending
 	}
-	all := slices.Concat(w.ledger.Drain(), w.trail.Drain())
-	for _, p := range w.pools {
-		if d := p.Drain(); !d.Empty() {
-			all = append(all, d)
+	if len(w.rest) == 0 {
+		all := slices.Concat(w.ledger.Drain(), w.trail.Drain())
+		for _, p := range w.pools {
+			if d := p.Drain(); !d.Empty() {
+				all = append(all, d)
+			}
 		}
+		w.rest = parts(all, mostRows)
 	}
-	if len(all) == 0 {
+	if len(w.rest) == 0 {
 		return nil
 	}
 	w.number++
-	w.pending = &gateway.Batch{Writer: w.instance, Number: w.number, Deltas: all}
+	w.pending = &gateway.Batch{Writer: w.instance, Number: w.number, Deltas: w.rest[0]}
+	w.rest = w.rest[1:]
 	return w.pending
 }
 
 // send sends a batch and takes in what the store says. The caller has the turn.
 func (w *writer) send(ctx context.Context, b gateway.Batch) error {
+	caller := ctx
 	if w.standing.shared() {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, askPatience)
+		ctx, cancel = context.WithTimeout(ctx, w.patience)
 		defer cancel()
 	}
 	ours := b.Writer == w.instance
 	applied, err := w.store.ApplyBatch(ctx, b)
+	switch {
+	case err == nil:
+		w.patience = askPatience
+	case ctx.Err() != nil && caller.Err() == nil: // it may need more than that
+		w.patience = min(2*w.patience, changePatience)
+	}
 	if err == nil && applied.Again {
 		if ours && b.Number <= w.known {
 			return nil // it is known what became of it
@@ -238,16 +274,26 @@ func (w *writer) send(ctx context.Context, b gateway.Batch) error {
 		w.hint()
 	}
 	for name, ids := range applied.Stale {
+		w.unread[name] = append(w.unread[name], ids...)
+	}
+	return w.reload(caller)
+}
+
+// reload takes over how keys are stored of which others have stored something
+// else. The caller has the turn.
+func (w *writer) reload(ctx context.Context) error {
+	for name, ids := range w.unread {
 		if err := w.followMarks(ctx, name, ids); err != nil {
 			return err
 		}
+		delete(w.unread, name)
 	}
 	return nil
 }
 
 // tell tells the pools which of a batch's states are stored, and reports whether
 // there were any.
-func (w *writer) tell(b gateway.Batch, stale map[gateway.ProviderName][]gateway.KeyID) (some bool) {
+func (w *writer) tell(b gateway.Batch, gone stale) (some bool) {
 	for i := range b.Deltas {
 		d := &b.Deltas[i]
 		if len(d.States) == 0 {
@@ -255,12 +301,12 @@ func (w *writer) tell(b gateway.Batch, stale map[gateway.ProviderName][]gateway.
 		}
 		some = true
 		stored := d.States
-		if len(stale[d.Provider]) > 0 {
-			gone := map[gateway.KeyID]bool{}
-			for _, id := range stale[d.Provider] {
-				gone[id] = true
+		if len(gone[d.Provider]) > 0 {
+			is := map[gateway.KeyID]bool{}
+			for _, id := range gone[d.Provider] {
+				is[id] = true
 			}
-			stored = slices.DeleteFunc(slices.Clone(stored), func(c gateway.StateChange) bool { return gone[c.Key] })
+			stored = slices.DeleteFunc(slices.Clone(stored), func(c gateway.StateChange) bool { return is[c.Key] })
 		}
 		w.pools[d.Provider].Written(stored)
 	}
@@ -269,8 +315,8 @@ func (w *writer) tell(b gateway.Batch, stale map[gateway.ProviderName][]gateway.
 
 // otherwise gives the keys of a batch that had arrived before of which something
 // else is stored than the batch says. The caller has the turn.
-func (w *writer) otherwise(ctx context.Context, b gateway.Batch) (map[gateway.ProviderName][]gateway.KeyID, error) {
-	other := map[gateway.ProviderName][]gateway.KeyID{}
+func (w *writer) otherwise(ctx context.Context, b gateway.Batch) (stale, error) {
+	other := stale{}
 	for i := range b.Deltas {
 		d := &b.Deltas[i]
 		if len(d.States) == 0 {
@@ -321,8 +367,11 @@ func (w *writer) finish(ctx context.Context) error {
 	if err == nil || !w.standing.shared() {
 		return err
 	}
+	w.standing.doubt(ctx, err) // there may be no use in asking it for more
 	if w.local != nil {
-		return w.keep(ctx)
+		disk, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepPatience) // whatever the database has used up
+		defer cancel()
+		return w.keep(disk)
 	}
 	w.taking.Lock()
 	defer w.taking.Unlock()

@@ -57,6 +57,18 @@ func (p *Pool) Written(changes []gateway.StateChange) {
 	}
 }
 
+// Merged notes that changes which Drain has returned will not be written: of each
+// of their keys a later one, made from the same version, says all.
+func (p *Pool) Merged(changes []gateway.StateChange) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range changes {
+		if slot, ok := p.byID[idNumber(changes[i].Key)]; ok {
+			p.stored[slot].end(changes[i].Version, false)
+		}
+	}
+}
+
 // Follow takes over how a key is stored, as when another instance has changed
 // it. What the pool has learnt since is dropped, for the store would refuse it.
 // Nothing happens where the pool knows a newer version, or has a change of its

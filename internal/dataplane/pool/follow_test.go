@@ -289,3 +289,31 @@ func BenchmarkFollowAll(b *testing.B) {
 		}
 	}
 }
+
+// Of changes that give way to a later one nobody hears any more: with that one
+// the row is over, and the version is one more.
+func TestMergedChanges(t *testing.T) {
+	s := newScene(t)
+	id := s.putKey(gateway.Key{Version: 3})
+	var sent []gateway.StateChange
+	for range 4 {
+		s.tryKey(id, quota(s.now.Add(time.Minute)))
+		sent = append(sent, s.oneState())
+		s.now = s.now.Add(2 * time.Minute)
+		s.p.Tick(s.now)
+		s.p.Drain()
+	}
+	s.p.Merged(sent)
+	s.p.Merged([]gateway.StateChange{{Key: "0123456789abcdef"}})                         // is gone
+	s.p.Follow(s.mark(id, 3, gateway.KeyState{Disabled: gateway.DisabledManual}), s.now) // what there was before
+	if _, status, _ := s.p.State(id); status != gateway.KeyActive {
+		t.Errorf("an older state was taken over: %s", status)
+	}
+	last := sent[3]
+	s.p.Merged([]gateway.StateChange{last, last, last})
+	s.p.Written([]gateway.StateChange{last})
+	s.tryKey(id, quota(s.now.Add(time.Minute)))
+	if next := s.oneState(); next.Version != 4 {
+		t.Errorf("the next change: %+v", next)
+	}
+}

@@ -36,14 +36,33 @@ const spooledMost = 256 << 20
 // Spool keeps a batch that the database could not take. It is written as soon as
 // Spool returns, and belongs to the database of which this store has the mirror.
 func (s *Store) Spool(ctx context.Context, b gateway.Batch) error {
-	text, err := packDeltas(b.Deltas)
-	if err != nil {
-		return fmt.Errorf("spool a batch: %w", err)
+	return s.Respool(ctx, nil, []gateway.Batch{b})
+}
+
+// Respool puts batches in the place of some that were spooled, all or nothing of
+// it.
+func (s *Store) Respool(ctx context.Context, ids []int64, instead []gateway.Batch) error {
+	texts := make([]string, len(instead))
+	for i := range instead {
+		var err error
+		if texts[i], err = packDeltas(instead[i].Deltas); err != nil {
+			return fmt.Errorf("spool a batch: %w", err)
+		}
 	}
-	return s.write(ctx, "spool a batch", func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `insert into pool_spool (store, writer, number, batch)
-			values (coalesce((select value from pool_meta where name = ?), ''), ?, ?, ?)`, metaMirrorID, clean(b.Writer), b.Number, text)
-		return err
+	return s.write(ctx, "spool a batch", func(inside context.Context, tx *sql.Tx) error {
+		b := s.batch(inside, ctx, tx, tables{})
+		b.run(`insert into pool_spool (store, writer, number, batch)
+			values (coalesce((select value from pool_meta where name = ?), ''), ?, ?, ?)`, func(exec func(args ...any)) {
+			for i := range instead {
+				exec(metaMirrorID, clean(instead[i].Writer), instead[i].Number, texts[i])
+			}
+		})
+		b.run("delete from pool_spool where id = ?", func(exec func(args ...any)) {
+			for _, id := range ids {
+				exec(id)
+			}
+		})
+		return b.err
 	})
 }
 
@@ -92,15 +111,7 @@ func (s *Store) DropSpooled(ctx context.Context, ids ...int64) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	return s.write(ctx, "delete spooled batches", func(inside context.Context, tx *sql.Tx) error {
-		b := s.batch(inside, ctx, tx, tables{})
-		b.run("delete from pool_spool where id = ?", func(exec func(args ...any)) {
-			for _, id := range ids {
-				exec(id)
-			}
-		})
-		return b.err
-	})
+	return s.Respool(ctx, ids, nil)
 }
 
 // packDeltas makes the text of a row.
