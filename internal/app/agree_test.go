@@ -215,7 +215,7 @@ func (m *mind) follow() {
 			m.Errorf("whole %v, %v", whole, err)
 		}
 		for _, c := range changes {
-			m.read(c.Keys, m.pool.Follow)
+			m.read(c.Keys, m.heard)
 		}
 		if last == m.cursor {
 			return
@@ -223,6 +223,9 @@ func (m *mind) follow() {
 		m.cursor = last
 	}
 }
+
+// heard is what is done with a mark that somebody else may have made.
+func (m *mind) heard(mark gateway.KeyMark, now time.Time) { m.pool.Follow(mark, now) }
 
 // act is what an operator does.
 func (m *mind) act(id gateway.KeyID, enable bool) {
@@ -236,7 +239,7 @@ func (m *mind) act(id gateway.KeyID, enable bool) {
 	if err != nil {
 		m.Error(err)
 	}
-	m.read([]gateway.KeyID{id}, m.pool.Follow)
+	m.read([]gateway.KeyID{id}, m.heard)
 }
 
 func (m *mind) read(ids []gateway.KeyID, take func(gateway.KeyMark, time.Time)) {

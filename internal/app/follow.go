@@ -316,13 +316,18 @@ func (r *Roster) compareKeys(ctx context.Context, name gateway.ProviderName) err
 	return r.readKeys(ctx, name, fresh)
 }
 
-// followAll takes over how keys are stored, and gives those that there are.
+// followAll takes over how keys are stored, and gives those that there are. The
+// caller has written what was pending, so a state that is older than the known
+// one is that of a key which was deleted and came again, or the store has gone
+// back.
 func (r *Roster) followAll(name gateway.ProviderName, marks []gateway.KeyMark) map[gateway.KeyID]struct{} {
 	pl, now := r.pools[name], r.now()
 	there := make(map[gateway.KeyID]struct{}, len(marks))
 	for i := range marks {
 		there[marks[i].Key] = struct{}{}
-		pl.Follow(marks[i], now)
+		if !pl.Follow(marks[i], now) {
+			pl.Reload(marks[i], now)
+		}
 	}
 	return there
 }

@@ -42,8 +42,9 @@ type Instance struct {
 
 // KeyMark is how the state of a key is stored.
 type KeyMark struct {
-	Key     KeyID
-	State   KeyState
-	Version int64
-	Forced  int64 // the version that the last act of an operator made, see StateChange; 0: there was none
+	Key       KeyID
+	State     KeyState
+	ExpiresAt time.Time // zero: never
+	Version   int64
+	Forced    int64 // the version that the last act of an operator made, see StateChange; 0: there was none
 }

@@ -11,6 +11,13 @@ import (
 // drainBatch is how many keys Drain copies under one hold of the lock.
 const drainBatch = 512
 
+// Learnt reports whether there are states that Drain has yet to return.
+func (p *Pool) Learnt() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.dirtyStates) > 0
+}
+
 // Drain returns what has happened to keys since the last call and has not been
 // written down: states, refusals and counts. Of the states Written has to be
 // told when they are, or Restore when they are not.

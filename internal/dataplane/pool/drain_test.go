@@ -12,7 +12,7 @@ import (
 func TestDrainHandsOutWhatHappened(t *testing.T) {
 	s := newScene(t)
 	ids := s.put(4, "")
-	if d := s.p.Drain(); !d.Empty() || d.Provider != gateway.Ollama {
+	if d := s.p.Drain(); !d.Empty() || d.Provider != gateway.Ollama || s.p.Learnt() {
 		t.Fatalf("before anything happened: %+v", d)
 	}
 	began := s.now
@@ -24,7 +24,11 @@ func TestDrainHandsOutWhatHappened(t *testing.T) {
 	s.tryKey(ids[1], refused("unauthorized"))
 	s.tryKey(ids[2], served)
 	s.p.Remove(ids[2])
+	learnt := s.p.Learnt()
 	d := s.p.Drain()
+	if !learnt || s.p.Learnt() {
+		t.Errorf("states that were yet to be drained: before %v, after %v", learnt, s.p.Learnt())
+	}
 	counts, states := map[gateway.KeyID]gateway.KeyCounts{}, map[gateway.KeyID]gateway.KeyState{}
 	for _, k := range d.Keys {
 		counts[k.Key] = k.Counts

@@ -71,21 +71,44 @@ func (p *Pool) Merged(changes []gateway.StateChange) {
 
 // Follow takes over how a key is stored, as when another instance has changed
 // it. What the pool has learnt since is dropped, for the store would refuse it.
-// Nothing happens where the pool knows a newer version, or has a change of its
+// The state stays where the pool knows a newer version, or has a change of its
 // own made from this one that is yet to be written. Of an act of the operator
 // that is new the pool also forgets which models the key may not use.
-func (p *Pool) Follow(m gateway.KeyMark, now time.Time) {
+//
+// It reports false where the pool knows a newer version and has nothing to write
+// that would show whether the store has it. If the mark was read after everything
+// of this pool was written, the key was deleted and came again, or the store has
+// gone back: then the mark is to be given to Reload.
+func (p *Pool) Follow(m gateway.KeyMark, now time.Time) (plausible bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	slot, ok := p.byID[idNumber(m.Key)]
 	if !ok {
-		return
+		return true
 	}
+	p.takeEnd(slot, m.ExpiresAt, now)
 	s, e := &p.stored[slot], &p.keys[slot]
-	if known := s.version + int64(s.wrote); m.Version < known || m.Version == known && s.ahead(e) {
+	known, ahead := s.version+int64(s.wrote), s.ahead(e)
+	if m.Version > known || m.Version == known && !ahead {
+		p.takeOver(slot, m, now)
+		return true
+	}
+	return ahead
+}
+
+// endsAlike is by how much the end of a key's life may differ from what is stored,
+// which is kept to the microsecond.
+const endsAlike = time.Millisecond
+
+// takeEnd takes over when a key's life ends.
+func (p *Pool) takeEnd(slot int32, end, now time.Time) {
+	e, at := &p.keys[slot], nano(end)
+	if (at == 0) == (e.expiresAt == 0) && time.Duration(at-e.expiresAt).Abs() < endsAlike {
 		return
 	}
-	p.takeOver(slot, m, now)
+	e.expiresAt = at
+	p.touch(e)
+	p.refresh(slot, now.UnixNano())
 }
 
 // Reload is Follow for a key whose change the store has refused: it takes over
@@ -95,6 +118,7 @@ func (p *Pool) Reload(m gateway.KeyMark, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if slot, ok := p.byID[idNumber(m.Key)]; ok {
+		p.takeEnd(slot, m.ExpiresAt, now)
 		p.takeOver(slot, m, now)
 	}
 }

@@ -290,6 +290,39 @@ func BenchmarkFollowAll(b *testing.B) {
 	}
 }
 
+// A key that was deleted elsewhere and came again begins anew, whatever the pool
+// knows of it, and may live for another time.
+func TestFollowKeyThatCameAgain(t *testing.T) {
+	s := newScene(t)
+	id := s.putKey(gateway.Key{Version: 7, State: gateway.KeyState{Disabled: gateway.DisabledManual}, ExpiresAt: s.now.Add(-time.Hour)})
+	m := s.mark(id, 0, gateway.KeyState{})
+	m.ExpiresAt = s.now.Add(time.Hour)
+	if s.p.Follow(m, s.now) {
+		t.Fatal("a version that has gone back is plausible")
+	}
+	if _, status, _ := s.p.State(id); status != gateway.KeyDisabled {
+		t.Errorf("%s, and Follow must not go back by itself", status)
+	}
+	s.p.Reload(m, s.now)
+	if _, status, _ := s.p.State(id); status != gateway.KeyActive {
+		t.Errorf("%s after it came again", status)
+	}
+	s.tryKey(id, refused("401"))
+	if s.p.Follow(m, s.now); s.oneState().Version != 0 {
+		t.Error("the next change is not made from the stored version")
+	}
+	s.now = s.now.Add(2 * time.Hour)
+	s.p.Tick(s.now)
+	if _, status, _ := s.p.State(id); status != gateway.KeyExpired {
+		t.Errorf("%s after its life", status)
+	}
+	m.ExpiresAt = time.Time{} // somebody lets it live on
+	s.p.Follow(m, s.now)
+	if _, status, _ := s.p.State(id); status != gateway.KeyActive {
+		t.Errorf("%s though it lives for ever", status)
+	}
+}
+
 // Of changes that give way to a later one nobody hears any more: with that one
 // the row is over, and the version is one more.
 func TestMergedChanges(t *testing.T) {

@@ -23,7 +23,7 @@ type duelRow struct {
 }
 
 func (s *duelStore) put(id gateway.KeyID, k gateway.Key) {
-	s.rows[id] = &duelRow{gateway.KeyMark{Key: id, State: k.State, Version: k.Version}, -1}
+	s.rows[id] = &duelRow{gateway.KeyMark{Key: id, State: k.State, ExpiresAt: k.ExpiresAt, Version: k.Version}, -1}
 }
 
 func (s *duelStore) remove(id gateway.KeyID) {

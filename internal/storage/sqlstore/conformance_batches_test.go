@@ -176,7 +176,9 @@ func conformRow(t *testing.T, open openStore) {
 	a, b := open(Options{}), open(Options{})
 	add(t, a, gateway.Ollama, someKeys(0, 1)...)
 	id := gateway.IDOfKey(secretOf(0))
-	step := func(n int) gateway.StateChange { return gateway.StateChange{Key: id, State: gateway.KeyState{RestStep: n}} }
+	step := func(n int) gateway.StateChange {
+		return gateway.StateChange{Key: id, State: gateway.KeyState{RestStep: n}}
+	}
 	for n := range 3 {
 		wantStale(t, fmt.Sprint("change ", n), send(t, a, learn("a", int64(n+1), step(n))))
 	}
@@ -264,6 +266,13 @@ func conformMarks(t *testing.T, open openStore) {
 	}
 	foreign := gateway.IDOfKey("plain-and-new-0001")
 	wantEqual(t, "the other program's", stateNow(t, s, foreign), gateway.KeyMark{Key: foreign, State: gateway.KeyState{Disabled: gateway.DisabledManual}})
+	if _, err := s.writer.ExecContext(t.Context(), "update ollama_api_keys set expires_at = ? where key_id = ?", at(noon.Add(time.Hour)), string(foreign)); err != nil {
+		t.Fatal(err)
+	}
+	wantEqual(t, "its new end", stateNow(t, s, foreign).ExpiresAt, noon.Add(time.Hour))
+	if _, err := s.writer.ExecContext(t.Context(), "update ollama_api_keys set expires_at = null where key_id = ?", string(foreign)); err != nil {
+		t.Fatal(err)
+	}
 	if marks, err := s.KeyMarks(t.Context(), gateway.Ollama, []gateway.KeyID{}); err != nil || len(marks) != 0 {
 		t.Errorf("of no keys: %d marks, %v", len(marks), err)
 	}

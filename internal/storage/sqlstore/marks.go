@@ -10,12 +10,12 @@ import (
 
 // markColumns are what a gateway.KeyMark is made of, from {p}keys as k.
 const markColumns = `k.key_id, ` + disabledReason + `, k.failed_until, k.disabled_until, k.rests_until,
-	coalesce(k.consecutive_failures, 0), coalesce(k.rest_step, 0), coalesce(k.last_error, ''), k.state_version, k.forced_version`
+	coalesce(k.consecutive_failures, 0), coalesce(k.rest_step, 0), coalesce(k.last_error, ''), k.state_version, k.forced_version, k.expires_at`
 
 // markInto reads markColumns into the fields of a keyRow.
 func (r *keyRow) markInto(forced *int64) []any {
 	return []any{
-		&r.id, (*string)(&r.reason), &r.failed, &r.disabled, &r.rests, &r.failures, &r.restStep, &r.lastError, &r.version, forced,
+		&r.id, (*string)(&r.reason), &r.failed, &r.disabled, &r.rests, &r.failures, &r.restStep, &r.lastError, &r.version, forced, &r.expires,
 	}
 }
 
@@ -38,7 +38,7 @@ func (s *Store) KeyMarks(ctx context.Context, p gateway.ProviderName, ids []gate
 				if err := rows.Scan(into...); err != nil {
 					return err
 				}
-				marks = append(marks, gateway.KeyMark{Key: gateway.KeyID(r.id.String), State: r.state(), Version: r.version, Forced: forced})
+				marks = append(marks, gateway.KeyMark{Key: gateway.KeyID(r.id.String), State: r.state(), ExpiresAt: r.expires.Time, Version: r.version, Forced: forced})
 			}
 			return nil
 		})
