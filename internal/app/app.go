@@ -136,6 +136,7 @@ func (a *App) start(ctx context.Context, deps Deps) (err error) {
 	if a.listener, err = listen(ctx, a.cfg.ListenAddr); err != nil {
 		return err
 	}
+	a.presence.at(a.listener.Addr())
 	a.serve()
 	if err := a.open(ctx); err != nil {
 		return err
@@ -291,17 +292,17 @@ func (a *App) runLoops(ctx context.Context) {
 		}
 		return nil
 	})
-	a.loops.Every("write", flushEvery, 0, a.writer.runOnce)
-	a.loops.Every("rehash", rehashEvery, rehashEvery/4, a.roster.rehash)
-	a.loops.Every("fold", foldEvery, foldEvery/4, (&folding{fold: a.fold}).runOnce)
-	a.loops.Every("tidy", tidyEvery, tidyEvery/4, a.tidy)
+	a.every("write", flushEvery, 0, a.writer.runOnce)
+	a.every("rehash", rehashEvery, rehashEvery/4, a.roster.rehash)
+	a.every("fold", foldEvery, foldEvery/4, (&folding{fold: a.fold}).runOnce)
+	a.every("tidy", tidyEvery, tidyEvery/4, a.tidy)
 	if a.store.Shared() {
 		a.runShared()
 	} else {
 		a.loops.Every("follow", fileEvery, fileEvery/4, a.roster.follow)
 	}
 	if every := a.cfg.HealthCheckInterval; every > 0 {
-		a.loops.Every("recheck", every, every/10, a.checks.recheck)
+		a.every("recheck", every, every/10, a.checks.recheck)
 	}
 	a.loops.Every("tick", tickEvery, 0, func(context.Context) error {
 		for _, p := range a.pools {
@@ -311,7 +312,7 @@ func (a *App) runLoops(ctx context.Context) {
 	})
 	if a.redis != nil {
 		a.loops.Go("redis", a.redis.Run)
-		a.loops.Every("redis name", reachEvery, 0, a.nameRedis)
+		a.every("redis name", reachEvery, 0, a.nameRedis)
 	}
 	if a.answers != nil {
 		a.loops.Every("cache", forgetEvery, forgetEvery/4, func(context.Context) error {
@@ -323,15 +324,16 @@ func (a *App) runLoops(ctx context.Context) {
 
 // runShared starts what is needed where others work on the same store.
 func (a *App) runShared() {
+	a.loops.Every("states", statesEvery, 0, a.writer.statesOnce)
 	a.loops.Every("reach", reachEvery, 0, a.reach)
 	a.loops.Go("follow", a.follower.run)
 	a.loops.Go("listen", a.follower.listen)
-	a.loops.Every("here", hereEvery, hereEvery/10, a.sayHere)
-	a.loops.Every("leases", leaseEvery, 0, a.leases.renew)
-	a.loops.Every("jobs", jobsEvery, jobsEvery/4, a.recoverJobs)
+	a.every("here", hereEvery, hereEvery/10, a.sayHere)
+	a.every("leases", leaseEvery, 0, a.leases.renew)
+	a.every("jobs", jobsEvery, jobsEvery/4, a.recoverJobs)
 	if a.local != nil {
 		a.loops.Every("keep", keepEvery, 0, a.writer.keepInTime)
-		a.loops.Every("mirror", mirrorLook, mirrorLook/4, a.mirror.runOnce)
+		a.every("mirror", mirrorLook, mirrorLook/4, a.mirror.runOnce)
 	}
 }
 

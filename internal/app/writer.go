@@ -20,6 +20,11 @@ import (
 // keepAfter.
 const flushEvery = 900 * time.Millisecond
 
+// statesEvery is how often states of keys are looked for that others on a shared
+// database have to hear of. With the time of one write and the half second after
+// which the others look by themselves they do so within a second.
+const statesEvery = 300 * time.Millisecond
+
 // settlePatience is how long who only wants to read waits for somebody else's
 // change before the figures are read without the last second.
 const settlePatience = 2 * time.Second
@@ -135,6 +140,20 @@ func (w *writer) runOnce(ctx context.Context) error {
 		return w.keep(ctx) // the outage is told elsewhere
 	}
 	return err
+}
+
+// statesOnce is what a loop calls where others share the database: it writes
+// what is pending if states of keys are in it.
+func (w *writer) statesOnce(ctx context.Context) error {
+	if !w.standing.up() {
+		return nil
+	}
+	for _, p := range w.pools {
+		if p.Learnt() {
+			return w.runOnce(ctx)
+		}
+	}
+	return nil
 }
 
 // alone writes what is pending and then makes a change, with nothing written
