@@ -244,7 +244,7 @@ func TestLimitsOfThreeInstances(t *testing.T) {
 			for n := range c.All {
 				await(t, "the token and the key", func() bool {
 					address++
-					return ask(n, free, fmt.Sprint("2001:db8::", address)) == http.StatusOK
+					return ask(n, free, fmt.Sprintf("2001:db8:0:%x::1", address)) == http.StatusOK
 				})
 			}
 			served := func(token string, from func(n int) string) (ok int) {

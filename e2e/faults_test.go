@@ -193,8 +193,10 @@ func (f *faulty) suffer(t *testing.T, one fault) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	healed := make(chan struct{})
+	writing, stopWriting := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	all.Go(func() {
+		defer stopWriting()
 		f.keepOn(ctx, f.Front.URL, f.tokens, 12, func() bool {
 			select {
 			case <-healed:
@@ -204,7 +206,6 @@ func (f *faulty) suffer(t *testing.T, one fault) {
 			}
 		})
 	})
-	writing, stopWriting := context.WithCancel(ctx)
 	for _, write := range []func(context.Context, *Instance) error{f.book.writeKeys, f.book.writeTokens} {
 		all.Go(func() {
 			for writing.Err() == nil {
@@ -218,7 +219,6 @@ func (f *faulty) suffer(t *testing.T, one fault) {
 	f.happen(t, one, line.lasted)
 	line.during += f.begun()
 	close(healed)
-	stopWriting()
 	all.Wait()
 	line.diff, line.even = 0, 0
 	var what []string
