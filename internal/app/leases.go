@@ -119,7 +119,8 @@ func (s *leases) renew(ctx context.Context) error {
 	return s.lead(ctx)
 }
 
-// keepHeld renews what is held. Where that fails for too long it is lost.
+// keepHeld renews what is held. Where that has failed and the next time might be
+// too late, it is lost: another instance may take it as soon as it has ended.
 func (s *leases) keepHeld(ctx context.Context) error {
 	if !s.standing.shared() {
 		return nil
@@ -131,7 +132,7 @@ func (s *leases) keepHeld(ctx context.Context) error {
 		switch {
 		case err == nil && held:
 			l.until = began.Add(leaseFor)
-		case err == nil, !s.now().Before(l.until):
+		case err == nil, !s.now().Add(leaseEvery + leaseWithin).Before(l.until):
 			s.lose(l)
 		}
 		s.mu.Unlock()
