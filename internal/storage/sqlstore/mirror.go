@@ -22,8 +22,8 @@ const (
 	metaMirrored = "mirrored"  // when all of it had been compared the last time, in seconds since 1970
 )
 
-// mirrorKeys is how many keys are compared at a time.
-const mirrorKeys = 5_000
+// defaultMirror is how many keys are compared at a time.
+const defaultMirror = 5_000
 
 // MirrorOf tells of which database this store has the mirror, by the fingerprint
 // of its address, and when all of it was compared the last time: the zero time
@@ -138,12 +138,12 @@ func (m *mirroring) keys(ctx context.Context) (changed int, err error) {
 		if err := ctx.Err(); err != nil {
 			return changed, err
 		}
-		theirs, end, err := m.look(ctx, m.from, " limit "+strconv.Itoa(mirrorKeys), last)
+		theirs, end, err := m.look(ctx, m.from, " limit "+strconv.Itoa(m.to.stretch), last)
 		if err != nil {
 			return changed, err
 		}
 		bounds := []any{last}
-		if len(theirs) < mirrorKeys {
+		if len(theirs) < m.to.stretch {
 			end = "" // these were the last ones
 		} else {
 			bounds = append(bounds, end)
@@ -168,7 +168,7 @@ func (m *mirroring) look(ctx context.Context, s *Store, limit string, bounds ...
 		text += " and key_id <= ?"
 	}
 	err = s.read(ctx, "compare the keys of a mirror", func(ctx context.Context, tx *sql.Tx) error {
-		found, end = make(map[gateway.KeyID]glance, mirrorKeys), ""
+		found, end = make(map[gateway.KeyID]glance, m.to.stretch), ""
 		rows, err := tx.QueryContext(ctx, m.t.sql(text+" order by key_id"+limit), bounds...)
 		if err != nil {
 			return err

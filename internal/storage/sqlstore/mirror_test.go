@@ -225,8 +225,9 @@ func conformMirrorOfAnother(t *testing.T, open openStore) {
 // between and goes on.
 func TestMirrorInSteps(t *testing.T) {
 	t.Parallel()
-	const n = 2*mirrorKeys + 100
-	from, to := localStore(t, Options{}), localStore(t, Options{})
+	const step = 40
+	const n = 2*step + 10
+	from, to := localStore(t, Options{}), localStore(t, Options{mirrorKeys: step})
 	add(t, from, gateway.Ollama, someKeys(0, n)...)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -43,6 +43,7 @@ type Options struct {
 	bulkFrom    int           // 0: defaultBulk; tests lower these
 	foldKeys    int           // 0: defaultFold
 	farAway     int           // 0: defaultFar
+	mirrorKeys  int           // 0: defaultMirror
 	telling     bool          // see Store.telling
 }
 
@@ -68,6 +69,7 @@ type Store struct {
 	bulk     int     // after how many new keys an import counts as a large one
 	fold     int     // about how many keys are folded at a time
 	far      int     // from which offset on a page is found by a leap
+	stretch  int     // how many keys a mirror compares at a time
 	writer   *sql.DB // one connection: writes queue here instead of failing
 	reader   *sql.DB // both are there once the store is open
 
@@ -106,6 +108,7 @@ func New(o Options) (*Store, error) {
 		bulk:     cmp.Or(o.bulkFrom, defaultBulk),
 		fold:     cmp.Or(o.foldKeys, defaultFold),
 		far:      cmp.Or(o.farAway, defaultFar),
+		stretch:  cmp.Or(o.mirrorKeys, defaultMirror),
 		telling:  o.telling,
 	}
 	if s.log == nil {
