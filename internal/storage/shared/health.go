@@ -19,6 +19,7 @@ type Status struct {
 	Up      bool
 	Since   time.Time // of Up being as it is
 	Error   string    // the last one, "": there was none
+	Why     string    // what Error comes from, in a few words and without an address
 	ErrorAt time.Time
 
 	Calls   int64 // for which a request waited
@@ -36,7 +37,9 @@ type gate struct {
 	mu       sync.Mutex // guards what follows, and changes of up
 	ended    bool
 	since    time.Time
+	was      bool // it has answered before
 	text     string
+	why      string
 	textAt   time.Time
 	warnedAt time.Time
 	warned   bool // that it is down was logged, and not yet that it is back
@@ -66,7 +69,7 @@ func (r *Redis) Status() Status {
 	defer g.mu.Unlock()
 	return Status{
 		Address: r.address.shown, Mode: r.address.mode,
-		Up: g.up.Load(), Since: g.since, Error: g.text, ErrorAt: g.textAt,
+		Up: g.up.Load(), Since: g.since, Error: g.text, Why: g.why, ErrorAt: g.textAt,
 		Calls: g.calls.Load(), Missed: g.missed.Load(), Skipped: g.skipped.Load(),
 		Dropped: r.kept.dropped.Load(), Hints: r.hints.heard.Load(),
 	}
@@ -89,15 +92,16 @@ func (r *Redis) shut(ctx context.Context, err error) {
 	if g.up.Swap(false) {
 		g.since = now
 	}
-	g.text, g.textAt = text, now
+	g.text, g.textAt, g.why = text, now, r.why(err, !g.was)
+	why := g.why
 	tell := !g.ended && !g.warned && (g.warnedAt.IsZero() || now.Sub(g.warnedAt) >= warnAgain)
 	if tell {
 		g.warned, g.warnedAt = true, now
 	}
 	g.mu.Unlock()
 	if tell {
-		r.opts.Log.WarnContext(ctx, "Redis does not answer in time: each instance limits and caches by itself until it does",
-			slog.String("address", r.address.shown), slog.String("error", text))
+		r.opts.Log.WarnContext(ctx, "Redis is out of reach: each instance limits and caches by itself until it is back",
+			slog.String("address", r.address.shown), slog.String("cause", why), slog.String("error", text))
 	}
 }
 
@@ -109,7 +113,7 @@ func (r *Redis) opened(ctx context.Context) {
 		g.mu.Unlock()
 		return
 	}
-	g.since = now
+	g.since, g.was = now, true
 	tell := g.warned || g.warnedAt.IsZero()
 	g.warned, g.warnedAt = false, now
 	g.mu.Unlock()

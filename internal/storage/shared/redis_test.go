@@ -335,6 +335,9 @@ func TestWaysToGetIn(t *testing.T) {
 			})
 			await(t, "it is refused", func() bool { return wrong.Status().Error != "" })
 			await(t, "that is logged", func() bool { return log.String() != "" })
+			if why := wrong.Status().Why; why != refusedLogin || !strings.Contains(log.String(), why) {
+				t.Fatalf("the cause is said to be %q:\n%s", why, log.String())
+			}
 			for _, text := range []string{wrong.Status().Error, log.String(), wrong.Status().Address} {
 				if strings.Contains(text, "canary") {
 					t.Fatalf("a password is shown: %s", text)
