@@ -57,6 +57,9 @@ var pgAway = map[string]string{
 
 const pgCureAway = "it is tried again"
 
+// pgPooled is about prepared statements that are not where they were made.
+var pgPooled = [2]string{"a pooler in front of it gives connections out by transaction", "add ?pgbouncer=true to DATABASE_URL (&pgbouncer=true behind other parameters)"}
+
 // pgFaults are the states that somebody has to do something about.
 var pgFaults = map[string][2]string{
 	"28P01": {"the password is wrong, or there is no such user", "set the right user and password in DATABASE_URL"},
@@ -66,6 +69,8 @@ var pgFaults = map[string][2]string{
 	"42501": {"this user may not do that", "give the user of DATABASE_URL the right to create and to change tables in the schema"},
 	"42P01": {"a table is missing", "start again, which makes the tables, or restore a backup"},
 	"42703": {"a column is missing", "start again, which adds the columns, or restore a backup"},
+	"26000": pgPooled,
+	"42P05": pgPooled,
 	"53100": {"the server's disk is full", "free some space on the server and try again"},
 	"53200": {"the server is out of memory", "give the server more memory and try again"},
 	"22001": {"a text is too long for its column", "make the column a text without a limit"},
@@ -130,6 +135,11 @@ func (d *postgres) explainState(e *pgconn.PgError) (cause, cure string, away boo
 				state = l.state
 			}
 		}
+	}
+	// It refuses those that come in the state of a server that starts, also
+	// while it is being stopped.
+	if state == "57P03" && strings.Contains(text, "shutting down") {
+		state = "57P01"
 	}
 	if known, ok := pgFaults[state]; ok {
 		return known[0], known[1], false

@@ -277,6 +277,23 @@ func TestServerWithoutTLS(t *testing.T) {
 	mustClose(t, mustOpen(t, Options{URL: gateway.Secret(p.SocketURL(p.CreateDatabase(t)))}))
 }
 
+func TestWhatStatesMean(t *testing.T) {
+	for _, c := range []struct {
+		code, message, cause, cure string
+		away                       bool
+	}{
+		{"57P03", "the database system is shutting down", "it is being stopped", pgCureAway, true},
+		{"57P03", "the database system is starting up", "it is starting", pgCureAway, true},
+		{"42P05", `prepared statement "stmtcache_1" already exists`, pgPooled[0], pgPooled[1], false},
+		{"26000", `prepared statement "stmtcache_1" does not exist`, pgPooled[0], pgPooled[1], false},
+	} {
+		cause, cure, away := (&postgres{}).explain(fmt.Errorf("asked: %w", &pgconn.PgError{Code: c.code, Message: c.message}))
+		if cause != c.cause || cure != c.cure || away != c.away {
+			t.Errorf("%s %s: %q, %q, %t", c.code, c.message, cause, cure, away)
+		}
+	}
+}
+
 func TestWhatIsTriedAgain(t *testing.T) {
 	d := &postgres{}
 	for err, want := range map[error]bool{
