@@ -65,6 +65,7 @@ func newCluster(tb testing.TB, up []string, databases []string, settings ...stri
 	for _, url := range databases {
 		c.All = append(c.All, c.instance(up, url, settings...))
 	}
+	tb.Cleanup(c.tell)
 	for _, i := range c.All {
 		i.launch()
 	}
@@ -74,6 +75,20 @@ func newCluster(tb testing.TB, up []string, databases []string, settings ...stri
 	}
 	c.Via = &Instance{tb: tb, url: c.Front.URL, admin: clusterAdmin}
 	return c
+}
+
+// tell shows what the instances of a test that has failed said in the end.
+func (c *cluster) tell() {
+	if !c.tb.Failed() {
+		return
+	}
+	for n, i := range c.All {
+		said := i.Err.String()
+		c.tb.Logf("instance %d said in the end:\n%s", n+1, said[max(0, len(said)-2000):])
+	}
+	if pooler, err := lockedPooler(); err == nil {
+		c.tb.Logf("pgbouncer said in the end:\n%s", pooler.LogTail())
+	}
 }
 
 // instance makes an instance of the cluster that is not started.

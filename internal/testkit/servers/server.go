@@ -79,7 +79,7 @@ func (s *Server) Start() error {
 	}
 	if err := s.await(s.answers); err != nil {
 		s.end(syscall.SIGKILL)
-		return fmt.Errorf("start %s: %w\n%s", s.name, err, s.logTail())
+		return fmt.Errorf("start %s: %w\n%s", s.name, err, s.LogTail())
 	}
 	return nil
 }
@@ -153,7 +153,7 @@ func (s *Server) Stop() error {
 		return nil
 	}
 	if !s.end(s.orderly) {
-		return fmt.Errorf("stop %s: it did not end within %v and was killed\n%s", s.name, stopTime, s.logTail())
+		return fmt.Errorf("stop %s: it did not end within %v and was killed\n%s", s.name, stopTime, s.LogTail())
 	}
 	return nil
 }
@@ -240,8 +240,8 @@ func (s *Server) Thaw() {
 	}
 }
 
-// logTail is the end of what the server has logged.
-func (s *Server) logTail() []byte {
+// LogTail is the end of what the server has logged.
+func (s *Server) LogTail() []byte {
 	log, err := os.ReadFile(filepath.Join(s.dir, s.name+".log"))
 	if err != nil {
 		return []byte(err.Error())
