@@ -95,8 +95,24 @@ func (a *App) degraded() []string {
 	if o, down := a.standing.outage(); down {
 		reasons = append(reasons, "the database is out of reach since "+o.Since.UTC().Format(time.RFC3339)+": "+o.Why)
 	}
-	if a.redis != nil && !a.redis.Up() {
-		reasons = append(reasons, "Redis is out of reach since "+a.redis.Status().Since.UTC().Format(time.RFC3339)+": limits and caches are each instance's own")
+	if reason := a.withoutRedis(); reason != "" {
+		reasons = append(reasons, reason)
 	}
 	return reasons
+}
+
+// withoutRedis says why Redis is not used, "" where it is or was not looked at
+// yet.
+func (a *App) withoutRedis() string {
+	const then = "limits and caches are each instance's own"
+	if a.redis == nil || a.redis.Up() {
+		return ""
+	}
+	if !a.redisNamed.Load() {
+		return "Redis is not used before the database was in reach: " + then
+	}
+	if s := a.redis.Status(); s.Error != "" {
+		return "Redis is out of reach since " + s.Since.UTC().Format(time.RFC3339) + ": " + s.Why + ": " + then
+	}
+	return ""
 }

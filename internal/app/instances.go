@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -37,6 +38,15 @@ func newPresence(id, version string, started time.Time) *presence {
 	}
 	self := gateway.Instance{ID: id, Name: name, Version: version, StartedAt: started.UTC(), SeenAt: started.UTC()}
 	return &presence{self: self, seen: []gateway.Instance{self}}
+}
+
+// at adds the port to the name, since one machine may have several instances.
+// It is called before anybody else knows the presence.
+func (p *presence) at(addr net.Addr) {
+	if _, port, err := net.SplitHostPort(addr.String()); err == nil {
+		p.self.Name = net.JoinHostPort(p.self.Name, port)
+		p.seen = []gateway.Instance{p.self}
+	}
 }
 
 // list gives the instances that there were when somebody looked.

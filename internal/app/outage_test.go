@@ -45,6 +45,9 @@ func TestDatabaseFrozen(t *testing.T) {
 	if took := time.Since(began); took > 8*time.Second {
 		t.Errorf("stopping took %v", took)
 	}
+	if log := a.log.String(); strings.Count(log, "database is out of reach: clients are served") != 1 || strings.Contains(log, "background job failed") {
+		t.Errorf("an outage is not told once: %s", log)
+	}
 	server.Thaw()
 	a.open()
 	a.counted(n)

@@ -218,3 +218,15 @@ func (s *standing) back(ctx context.Context) {
 		s.log.LogAttrs(ctx, slog.LevelInfo, "the database is in reach again", slog.String("database", s.place), slog.Duration("after", s.now().Sub(since)))
 	}
 }
+
+// every starts a loop that works on the store. That the database is out of reach
+// is logged once, for all of them.
+func (a *App) every(name string, interval, jitter time.Duration, runOnce func(ctx context.Context) error) {
+	a.loops.Every(name, interval, jitter, func(ctx context.Context) error {
+		err := runOnce(ctx)
+		if err != nil && !a.standing.up() && (sqlstore.Unavailable(err) || gateway.AsError(err).Kind == gateway.KindUnavailable) {
+			return nil
+		}
+		return err
+	})
+}

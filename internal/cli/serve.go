@@ -90,7 +90,7 @@ func whereData(cfg *config.Config, a *app.App) string {
 	if s.Host == "" {
 		return cfg.DataDir
 	}
-	return s.Engine + " at " + s.Host
+	return s.Host
 }
 
 // elsewhere begins a command that reaches this instance from another terminal,

@@ -10,7 +10,7 @@ import (
 // Instance is a process that works on the store, together with others or alone.
 type Instance struct {
 	ID        string // unique to one run of the program
-	Name      string // of the machine
+	Name      string // of the machine, with the port
 	Version   string
 	StartedAt time.Time
 	SeenAt    time.Time // when it last said that it is there
@@ -19,7 +19,7 @@ type Instance struct {
 
 type instanceAnswer struct {
 	ID        string    `json:"id" description:"Unique to one run of the program."`
-	Name      string    `json:"name" description:"Of the machine."`
+	Name      string    `json:"name" description:"Of the machine, with the port."`
 	Version   string    `json:"version"`
 	StartedAt time.Time `json:"started_at"`
 	SeenAt    time.Time `json:"seen_at" description:"When it last said that it is there; every five seconds."`
