@@ -222,8 +222,10 @@ func (f *follower) listen(ctx context.Context) error {
 	for ctx.Err() == nil {
 		began := f.now()
 		if f.standing.up() {
+			woken := false // when it begins to listen it is told once, which proves nothing: a pooler of which nobody knows may stand between
 			err := f.roster.store.Listen(ctx, func() {
-				f.listening.Store(true)
+				f.listening.Store(woken)
+				woken = true
 				f.wake()
 			})
 			f.listening.Store(false)
