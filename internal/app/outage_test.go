@@ -13,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"ollama-api-pool/internal/app"
 	"ollama-api-pool/internal/gateway"
 	"ollama-api-pool/internal/testkit"
+	"ollama-api-pool/internal/testkit/rest"
 	"ollama-api-pool/internal/testkit/servers"
 )
 
@@ -103,6 +105,33 @@ func noSecretIn(t *testing.T, path string, secrets ...string) {
 				t.Errorf("%s holds a secret", path+suffix)
 			}
 		}
+	}
+}
+
+// Neither is anything written where the database is reached over HTTPS.
+func TestNothingOnTheDiskOverREST(t *testing.T) {
+	script, err := app.Script(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := rest.Start(t, servers.SharedPostgres(t).Database(t))
+	if err := server.Run(t.Context(), script); err != nil {
+		t.Fatal(err)
+	}
+	nowhere := filepath.Join(t.TempDir(), "none")
+	a := start(t, "SUPABASE_REST_URL="+server.URL, "SUPABASE_SERVICE_ROLE_KEY="+rest.ServiceKey, "DISABLE_KV_STORAGE=true", "DATA_DIR="+nowhere)
+	a.up.Always(testkit.JSON(http.StatusOK, done))
+	a.addKeys(gateway.Ollama, 2)
+	a.serves(2)
+	server.Away(true)
+	a.isDegraded()
+	a.serves(3)
+	server.Away(false)
+	a.isWell()
+	a.counted(5)
+	a.stop(soon)
+	if _, err := os.Stat(nowhere); !os.IsNotExist(err) {
+		t.Errorf("the data directory: %v", err)
 	}
 }
 

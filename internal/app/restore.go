@@ -92,7 +92,7 @@ func notInDatabase(cfg *config.Config) error {
 	if !InDatabase(cfg) {
 		return nil
 	}
-	return errors.New("a backup is restored into a data directory, not into a database: restore it with DATABASE_URL unset, and take it there with 'ollama-api-pool migrate --from FILE --to DATABASE_URL'")
+	return errors.New("a backup is restored into a data directory, not into a database: restore it with DATABASE_URL unset into an empty DATA_DIR, and copy that with 'ollama-api-pool migrate --from DATA_DIR --to DATABASE_URL'")
 }
 
 // prepareRestore unpacks a backup into part and makes sure that this program,

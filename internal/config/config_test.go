@@ -264,7 +264,6 @@ vars = 3
 		"UPSTREAM_HEADER_TIMEOUT=soon (environment) must be a duration from 1ms to 24h (such as 300s, 1h, 500ms or a bare number of seconds)",
 		"BOT_DETECTION_MODE=*** (environment) must be one of log, block",
 		"REDIS_URL=*** (file) must be a redis:// or rediss:// address, with special characters of the password percent-encoded",
-		"DISABLE_KV_STORAGE=true (environment) needs DATABASE_URL, which is not set: without the local disk there is nowhere else to keep keys",
 		"SUPABASE_REST_URL=https://x.example.com (environment) needs SUPABASE_SERVICE_ROLE_KEY, which is not set: the address alone lets nobody in",
 	}
 	var got []string
@@ -274,7 +273,7 @@ vars = 3
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if want := "16 settings are wrong:\n  " + strings.Join(want, "\n  "); err.Error() != want {
+	if want := "15 settings are wrong:\n  " + strings.Join(want, "\n  "); err.Error() != want {
 		t.Errorf("error %q", err)
 	}
 	if strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, report), "canary") {
@@ -292,6 +291,7 @@ func TestConflictsAndDoubts(t *testing.T) {
 	}{
 		{"nothing on disk, nowhere else", []string{"DISABLE_KV_STORAGE=1", "ADMIN_TOKEN=example-admin-token", key}, "DISABLE_KV_STORAGE=true (environment) needs DATABASE_URL", nil},
 		{"nothing on disk, no token", []string{"DISABLE_KV_STORAGE=1", "DATABASE_URL=postgres://h/d", key}, "DISABLE_KV_STORAGE=true (environment) needs ADMIN_TOKEN", nil},
+		{"nothing on disk, over rest", []string{"DISABLE_KV_STORAGE=1", "SUPABASE_REST_URL=https://h.example", "SUPABASE_SERVICE_ROLE_KEY=example", "ADMIN_TOKEN=example-admin-token", key}, "", nil},
 		{"nothing on disk", []string{"DISABLE_KV_STORAGE=1", "DATABASE_URL=postgres://h/d", "ADMIN_TOKEN=example-admin-token", key}, "", nil},
 		{"supabase without key", []string{"SUPABASE_REST_URL=https://h.example", key}, "needs SUPABASE_SERVICE_ROLE_KEY", nil},
 		{"key without supabase", []string{"SUPABASE_SERVICE_ROLE_KEY=example", key}, "", []string{"SUPABASE_SERVICE_ROLE_KEY is set without SUPABASE_REST_URL and is not used"}},

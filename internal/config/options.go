@@ -306,6 +306,6 @@ var storage = []option{
 	},
 	{
 		name: "DISABLE_KV_STORAGE", def: "false", rule: toggle(func(c *Config) *bool { return &c.DisableKVStorage }),
-		help: "Whether the local disk is left alone: nothing is written to it. Needs `DATABASE_URL` and `ADMIN_TOKEN`. An instance that starts while the database is away then has nothing to start from.",
+		help: "Whether the local disk is left alone: nothing is written to it. Needs `ADMIN_TOKEN` and `DATABASE_URL`, or `SUPABASE_REST_URL`. An instance that starts while the database is away then has nothing to start from.",
 	},
 }

@@ -22,7 +22,9 @@ func conflicts(c *Config, src *sources) Problems {
 		}
 	}
 	if c.DisableKVStorage {
-		need("DISABLE_KV_STORAGE", "true", "DATABASE_URL", "without the local disk there is nowhere else to keep keys")
+		if !src.given("SUPABASE_REST_URL") {
+			need("DISABLE_KV_STORAGE", "true", "DATABASE_URL", "without the local disk there is nowhere else to keep keys")
+		}
 		need("DISABLE_KV_STORAGE", "true", "ADMIN_TOKEN", "one made at first start could not be kept")
 	}
 	if c.SupabaseRESTURL != "" {

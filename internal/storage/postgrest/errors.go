@@ -50,7 +50,7 @@ var errLate = errors.New("no answer in time")
 const (
 	scriptCure = "run the script that `ollama-api-pool migrate sql --rest` prints in the SQL editor, and try again"
 	keyCure    = "set SUPABASE_SERVICE_ROLE_KEY to the project's service_role key or to one of its secret keys"
-	laterCure  = "see that the project is running and SUPABASE_REST_URL is its address; it is tried again"
+	laterCure  = "see that the project is running and SUPABASE_REST_URL is its address, and try again when it answers"
 )
 
 // broken is the error of a call that was not answered. Whether the database has
@@ -147,7 +147,7 @@ func (c *Connector) safe(text string) string {
 // conflict is the error of a transaction whose results are not what they were.
 func conflict(name string) error {
 	return &Error{
-		Function: name, Code: "40001", Cause: "somebody else changed what was read", Cure: "it is tried again",
+		Function: name, Code: "40001", Cause: "somebody else changed what was read", Cure: "try again",
 		Err: &pgconn.PgError{Severity: "ERROR", Code: "40001", Message: "could not serialize access: a result is not what it was"},
 	}
 }

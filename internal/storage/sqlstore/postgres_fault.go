@@ -55,7 +55,7 @@ var pgAway = map[string]string{
 	"57014": "it has given up a statement that took too long",
 }
 
-const pgCureAway = "it is tried again"
+const pgCureAway = "try again when it answers"
 
 // pgPooled is about prepared statements that are not where they were made.
 var pgPooled = [2]string{"a pooler in front of it gives connections out by transaction", "add ?pgbouncer=true to DATABASE_URL (&pgbouncer=true behind other parameters)"}
