@@ -4,16 +4,19 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"ollama-api-pool/internal/app"
+	"ollama-api-pool/internal/config"
 	"ollama-api-pool/internal/gateway"
 	"ollama-api-pool/internal/testkit"
 	"ollama-api-pool/internal/testkit/rest"
@@ -263,4 +266,32 @@ func TestCommitCutOff(t *testing.T) {
 	a.counted(8)
 	uses := a.key(gateway.Ollama, 0).Counts.Total + a.key(gateway.Ollama, 1).Counts.Total
 	equal(t, "attempts counted", uses, int64(8))
+}
+
+// What waits for the database is not given up for a key that somebody got wrong.
+func TestAWrongKeyLeavesWhatWaits(t *testing.T) {
+	server, url := broken(t)
+	right, wrong := "ENCRYPTION_KEY="+strings.Repeat("0f", 32), "ENCRYPTION_KEY="+strings.Repeat("0e", 32)
+	a := start(t, "DATABASE_URL="+url, right)
+	a.up.Always(testkit.JSON(http.StatusOK, done))
+	a.addKeys(gateway.Ollama, 2)
+	a.serves(1)
+	if err := server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	a.isDegraded()
+	a.serves(3)
+	a.stop(soon)
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	cfg, _, err := config.Load(append(slices.Clone(a.env), wrong), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := app.Start(t.Context(), cfg, app.Deps{Log: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), "ENCRYPTION_KEY") {
+		t.Fatalf("started with a wrong key: %v", err)
+	}
+	a.open()
+	a.counted(4)
 }

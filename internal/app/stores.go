@@ -81,53 +81,77 @@ func (a *App) openStores(ctx context.Context) (fromMirror bool, err error) {
 		return false, a.store.Open(ctx)
 	}
 	a.warnOfFormer(ctx)
-	mirrored := false
+	mirrored, foreign := false, false
 	if a.keepsLocal() {
-		if err := a.openLocal(ctx); err != nil {
-			return false, fmt.Errorf("the local store beside the database: %w", err)
+		if foreign, err = a.foreignLocal(ctx); err == nil && !foreign {
+			mirrored, err = a.openLocal(ctx)
 		}
-		of, compared, err := a.local.MirrorOf(ctx)
 		if err != nil {
 			return false, fmt.Errorf("the local store beside the database: %w", err)
 		}
-		mirrored = of == a.store.Fingerprint() && !compared.IsZero()
 	}
 	err = a.openDatabase(ctx, mirrored)
 	switch {
 	case err != nil && mirrored && sqlstore.Unavailable(err):
 		a.standing.lost(ctx, err)
 		return true, nil
-	case err == nil && a.local != nil:
+	case err == nil && foreign:
+		if err = a.putLocalAside(ctx); err == nil {
+			_, err = a.openLocal(ctx)
+		}
+	}
+	if err == nil && a.local != nil {
 		err = a.local.BelongTo(ctx, a.store)
 	}
 	return false, err
 }
 
-// openLocal opens the store beside the database. One that is encrypted with
-// another key than the database, as after a change of the key, is put aside: it
-// can be read by nobody here, and is made anew.
-func (a *App) openLocal(ctx context.Context) (err error) {
-	o := sqlstore.Options{Path: LocalPath(a.cfg.DataDir), EncryptionKey: rawKey(a.cfg.EncryptionKey), Instance: a.presence.self.ID, Log: a.log}
-	if exists(o.Path) {
-		sealing, err := sqlstore.InspectDatabase(ctx, o)
-		if err != nil {
+func (a *App) localOptions() sqlstore.Options {
+	return sqlstore.Options{Path: LocalPath(a.cfg.DataDir), EncryptionKey: rawKey(a.cfg.EncryptionKey), Instance: a.presence.self.ID, Log: a.log}
+}
+
+// openLocal opens the store beside the database, and reports whether it has a
+// mirror of that database to serve from.
+func (a *App) openLocal(ctx context.Context) (mirrored bool, err error) {
+	if a.local, err = sqlstore.Open(ctx, a.localOptions()); err != nil {
+		return false, err
+	}
+	of, compared, err := a.local.MirrorOf(ctx)
+	return of == a.store.Fingerprint() && !compared.IsZero(), err
+}
+
+// foreignLocal reports whether the store beside the database is encrypted with
+// another key than ours: after a change of the key, or because ENCRYPTION_KEY is
+// not what it should be. The database knows which, so nothing is done about it
+// before that has let us in: what waits in the store would be lost.
+func (a *App) foreignLocal(ctx context.Context) (bool, error) {
+	o := a.localOptions()
+	if !exists(o.Path) {
+		return false, nil
+	}
+	sealing, err := sqlstore.InspectDatabase(ctx, o)
+	if err != nil || sealing.Fits {
+		return false, err
+	}
+	a.log.LogAttrs(ctx, slog.LevelWarn, "the local store beside the database was written with another ENCRYPTION_KEY: it is not used", slog.String("file", o.Path))
+	return true, nil
+}
+
+// putLocalAside makes room for a new store beside the database. Nobody here can
+// read the one that there is.
+func (a *App) putLocalAside(ctx context.Context) error {
+	path := LocalPath(a.cfg.DataDir)
+	aside, err := freeName(a.cfg.DataDir, "former-"+localName)
+	if err != nil {
+		return err
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Rename(path+suffix, aside+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if !sealing.Fits {
-			aside, err := freeName(a.cfg.DataDir, "former-"+localName)
-			if err != nil {
-				return err
-			}
-			for _, suffix := range []string{"", "-wal", "-shm"} {
-				if err := os.Rename(o.Path+suffix, aside+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-					return err
-				}
-			}
-			a.log.LogAttrs(ctx, slog.LevelWarn, "the local store beside the database was written with another ENCRYPTION_KEY and is put aside", slog.String("file", aside))
-		}
 	}
-	a.local, err = sqlstore.Open(ctx, o)
-	return err
+	a.log.LogAttrs(ctx, slog.LevelWarn, "it is put aside, and a new one begun", slog.String("file", aside))
+	return nil
 }
 
 // keepsLocal reports whether there is a local store beside the database.
