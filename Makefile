@@ -54,7 +54,7 @@ test: test-unit e2e ## run every test with the race detector, installing what th
 
 .PHONY: test-unit
 test-unit: test-deps
-	CGO_ENABLED=1 $(GO) test $(RACE) -timeout=5m ./...
+	CGO_ENABLED=1 $(GO) test $(RACE) -timeout=10m ./...
 
 .PHONY: test-deps
 test-deps:

@@ -57,13 +57,17 @@ var existingTables = []string{
 		case n % 20 when 0 then {at 600} end, case n % 42 when 0 then {at 1200} end, n % 4 from generate_series(1, {n}) n`,
 	`insert into {p}key_stats select api_key, 10 + length(username), 7, 3, 70, {at -60}, {at -60}, {at -61}, consecutive_failures, created_at from {p}keys`,
 	`insert into {p}client_tokens select 'sk-former' || lpad(n::text, 40, '0'), 'client ' || n, {at -n}, case n % 10 when 0 then {at 864000} end, n
-		from generate_series(1, 1000) n`,
+		from generate_series(1, {rows}) n`,
 	`insert into {p}global_stats values ('global', 123456, 120000, 3456, {at 0})`,
 	`insert into {p}model_stats (provider, model, total_requests, success_count, failure_count, last_used, created_at)
-		select '{provider}', 'model-' || n, n, n - 1, 1, {at -n}, {at -n} from generate_series(1, 1000) n`,
+		select '{provider}', 'model-' || n, n, n - 1, 1, {at -n}, {at -n} from generate_series(1, {rows}) n`,
 	`insert into {p}model_hourly (provider, model, hour, requests, success, failure, created_at)
-		select '{provider}', 'model-' || n % 10, {at -3600 * (n / 10)}, n, n, 0, {at 0} from generate_series(1, 1000) n`,
+		select '{provider}', 'model-' || n % 10, {at -3600 * (n / 10)}, n, n, 0, {at 0} from generate_series(1, {rows}) n`,
 }
+
+// existingRows is how many tokens, models and hours there are, and in most tests
+// keys.
+const existingRows = 250
 
 // makeExisting makes a database of the former system with n keys of each provider.
 func makeExisting(t testing.TB, n int, replace, after []string) string {
@@ -72,7 +76,7 @@ func makeExisting(t testing.TB, n int, replace, after []string) string {
 	types := strings.NewReplacer(replace...)
 	times := slices.Contains(replace, "{ms}")
 	for _, p := range gateway.Providers() {
-		fill := strings.NewReplacer("{p}", string(p)+"_api_", "{provider}", string(p), "{n}", fmt.Sprint(n))
+		fill := strings.NewReplacer("{p}", string(p)+"_api_", "{provider}", string(p), "{n}", fmt.Sprint(n), "{rows}", fmt.Sprint(existingRows))
 		for _, text := range slices.Concat(existingTables, after) {
 			if strings.HasPrefix(text, "create table") {
 				text = types.Replace(text)
@@ -131,7 +135,7 @@ func TestCopyFromExistingDatabases(t *testing.T) {
 	for name, variant := range existing {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			address := makeExisting(t, 1000, variant.replace, variant.after)
+			address := makeExisting(t, existingRows, variant.replace, variant.after)
 			before := lookAt(t, address)
 			src, err := OpenSource(t.Context(), Options{URL: gateway.Secret(address), Now: atNoon})
 			if err != nil {
@@ -141,7 +145,7 @@ func TestCopyFromExistingDatabases(t *testing.T) {
 			report := mustCopy(t, src, file, CopyOptions{})
 			mustClose(t, src)
 			wantEqual(t, "the source", lookAt(t, address), before)
-			if report.Hashed != 2000 {
+			if report.Hashed != 2*existingRows {
 				t.Errorf("%d tokens hashed", report.Hashed)
 			}
 			wantExisting(t, file)
@@ -170,10 +174,10 @@ func wantExisting(t *testing.T, s *Store) {
 	t.Helper()
 	for _, p := range gateway.Providers() {
 		keys := all(t, s, p)
-		if len(keys) != 1000 {
+		if len(keys) != existingRows {
 			t.Errorf("%s: %d keys", p, len(keys))
 		}
-		for n := 1; n <= 1000; n++ {
+		for n := 1; n <= existingRows; n++ {
 			k, ok := keys[gateway.Secret(fmt.Sprintf("former-key-%s_api_%08d", p, n))]
 			want := gateway.KeyActive
 			switch {
@@ -192,12 +196,12 @@ func wantExisting(t *testing.T, s *Store) {
 			t.Errorf("%s: totals %+v, %v", p, total, err)
 		}
 		models, err := s.ModelTotals(t.Context(), p)
-		if err != nil || len(models) != 1000 {
+		if err != nil || len(models) != existingRows {
 			t.Errorf("%s: %d models, %v", p, len(models), err)
 		}
 	}
 	tokens, err := s.Tokens(t.Context())
-	if err != nil || len(tokens) != 1000 {
+	if err != nil || len(tokens) != existingRows {
 		t.Fatalf("%d tokens, %v", len(tokens), err)
 	}
 	for _, tok := range tokens {
