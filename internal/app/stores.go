@@ -12,6 +12,7 @@ import (
 
 	"ollama-api-pool/internal/config"
 	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/storage/shared"
 	"ollama-api-pool/internal/storage/sqlstore"
 )
 
@@ -21,7 +22,6 @@ const (
 	openPatience   = 30 * time.Second
 	mirrorPatience = 5 * time.Second
 	openPause      = 500 * time.Millisecond
-	openSays       = 5 * time.Second
 )
 
 // localName is the store beside the database: its mirror, and what waits for it.
@@ -67,6 +67,20 @@ func storeOptions(cfg *config.Config, instance string, log *slog.Logger) sqlstor
 		o.Path = StorePath(cfg.DataDir)
 	}
 	return o
+}
+
+// CheckAddresses says what is wrong with the addresses of the database and of
+// Redis, as far as that shows without connecting to them.
+func CheckAddresses(cfg *config.Config) error {
+	_, err := sqlstore.New(storeOptions(cfg, "", nil))
+	if err != nil || cfg.RedisURL == "" {
+		return err
+	}
+	redis, err := shared.New(cfg.RedisURL, shared.Options{})
+	if err != nil {
+		return err
+	}
+	return redis.Close()
 }
 
 // openStores opens the store and, where that is a database and the local disk
@@ -166,7 +180,7 @@ func (a *App) openDatabase(ctx context.Context, mirrored bool) error {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	said := began
+	said := ""
 	for {
 		err := a.store.Open(ctx)
 		if err == nil {
@@ -176,10 +190,10 @@ func (a *App) openDatabase(ctx context.Context, mirrored bool) error {
 		if !sqlstore.Unavailable(err) {
 			return err
 		}
-		if now := time.Now(); said == began || now.Sub(said) >= openSays {
-			said = now
+		if cause := whyLost(err); cause != said {
+			said = cause
 			a.log.LogAttrs(ctx, slog.LevelWarn, "the database is out of reach, it is tried again",
-				slog.String("database", a.store.Place()), slog.String("cause", whyLost(err)), slog.Duration("for", patience))
+				slog.String("database", a.store.Place()), slog.String("cause", cause), slog.Duration("for", patience))
 		}
 		select {
 		case <-time.After(openPause):

@@ -3,6 +3,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"ollama-api-pool/internal/app"
 	"ollama-api-pool/internal/config"
 )
 
@@ -26,7 +27,11 @@ The exit code is 0 if the server would start with them.`,
   ollama-api-pool config check --config wrangler.toml`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			if _, err := p.load(); err != nil {
+			cfg, err := p.load()
+			if err != nil {
+				return err
+			}
+			if err := app.CheckAddresses(cfg); err != nil {
 				return err
 			}
 			return p.say("The settings are fine.\n")

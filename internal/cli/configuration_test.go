@@ -28,6 +28,8 @@ func TestConfigCheck(t *testing.T) {
 	r = p.fails(t, exitFailed, "wrong", "", "config", "check", "--config", file)
 	wantAll(t, r.err, "MAX_RETRYS")
 	place{}.fails(t, exitFailed, "no such file", "", "config", "check", "--config", "/nonexistent/pool.toml")
+	r = place{env: []string{"DATABASE_URL=postgres://joe:pw-canary@db.example/pool?sslmode=bogus"}}.fails(t, exitFailed, "sslmode", "", "config", "check")
+	wantNone(t, r.out+r.err, "pw-canary")
 	r = place{env: []string{"REDIS_URL=redis://:pw-canary@localhost", "DATABASE_URL=postgres://joe:pw-canary@db.example/pool"}}.ok(t, "", "config", "check")
 	wantNone(t, r.out+r.err, "canary")
 }
