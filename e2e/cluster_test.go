@@ -143,7 +143,7 @@ func (c *cluster) spreads(what string, act func(), on []*Instance, shows func(i 
 	took := make([]time.Duration, len(on))
 	for n, i := range on {
 		all.Go(func() {
-			again := time.NewTicker(5 * time.Millisecond)
+			again := time.NewTicker(20 * time.Millisecond) // asking costs time, too
 			defer again.Stop()
 			for !shows(i) {
 				if took[n] = time.Since(began); took[n] > patience/2 {
