@@ -219,13 +219,16 @@ func (a *App) assemble() {
 		a.writer.instance, a.writer.hint = a.presence.self.ID, a.hint
 	}
 	a.metrics = metrics.New(gateway.Providers(), a.version, a.snapshot)
-	a.roster = &Roster{store: a.store, pools: a.pools, tokens: a.tokens, limits: a.limits, writer: a.writer, now: time.Now, others: a.hint}
+	a.roster = &Roster{store: a.store, pools: a.pools, tokens: a.tokens, limits: a.limits, writer: a.writer, now: time.Now, others: a.hint, book: newTokenBook()}
 	a.leases = newLeases(a.standing, a.log)
 	a.jobs = jobs.New(&jobStore{a.store, a.standing}, a.log, time.Now)
 	a.follower = newFollower(a.roster, a.standing, a.log)
 	a.follower.clear = func(pattern string) { a.clearHere(pattern) }
 	a.follower.cancel = a.jobs.CancelHere
 	a.writer.unsure = func() { a.follower.gap.Store(true) }
+	if a.store.Shared() {
+		a.roster.retake = a.follower.retakeTokens
+	}
 	if a.store.Shared() {
 		a.jobs.Share(&otherInstances{a})
 	}

@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"log/slog"
+	"maps"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,14 +22,17 @@ const (
 	foreignEvery  = 4 * time.Second // rows that other programs inserted, tokens that they changed
 	compareEvery  = time.Minute     // all keys, for what other programs changed or deleted
 	followWithin  = 30 * time.Second
-	listenPause   = time.Second // before the database is asked again to wake us; twice as long each time
+	keysWithin    = changePatience // for taking keys over, which waits for the turn
+	listenPause   = time.Second    // before the database is asked again to wake us; twice as long each time
 	listenMost    = 30 * time.Second
 	keysAtOnce    = 2000 // that are read by their ids
 	complainEvery = time.Minute
 )
 
 // follower takes over what other instances and other programs do in a shared
-// database. Its loop owns it, but for wake.
+// database. One loop reads the journal and takes over tokens at once, and what
+// else must not wait; it leaves keys to a second one, which waits for the
+// writer's turn.
 type follower struct {
 	roster   *Roster
 	standing *standing
@@ -40,16 +44,31 @@ type follower struct {
 	woken     chan struct{} // holds one place
 	listening atomic.Bool   // the database wakes us
 	gap       atomic.Bool   // changes may have been missed: everything is compared
+	tokensDue atomic.Bool   // the tokens are read again
+	owing     chan struct{} // holds one place: there are keys to be taken over
 
-	cursor                int64 // the last change that was taken over
+	// These belong to the loop that reads the journal.
+	cursor                int64 // the last change that was taken over or, of keys, is owed
 	foreignAt, comparedAt time.Time
 	failing               bool
-	complainedAt          time.Time
+
+	mu           sync.Mutex // guards what follows
+	owed         debt
+	complainedAt time.Time
 }
+
+// debt is what is to be taken over of keys.
+type debt struct {
+	news
+	all     bool // whatever differs
+	foreign bool // rows of other programs are looked for first
+}
+
+func (d *debt) none() bool { return !d.all && !d.foreign && len(d.keys)+len(d.any) == 0 }
 
 func newFollower(r *Roster, s *standing, log *slog.Logger) *follower {
 	return &follower{
-		roster: r, standing: s, log: log, now: time.Now, woken: make(chan struct{}, 1),
+		roster: r, standing: s, log: log, now: time.Now, woken: make(chan struct{}, 1), owing: make(chan struct{}, 1),
 		cancel: func(string) {}, clear: func(string) {},
 	}
 }
@@ -62,8 +81,17 @@ func (f *follower) wake() {
 	}
 }
 
+// retakeTokens has the tokens read again. It never waits.
+func (f *follower) retakeTokens() {
+	f.tokensDue.Store(true)
+	f.wake()
+}
+
 // run follows until ctx ends.
 func (f *follower) run(ctx context.Context) error {
+	var keys sync.WaitGroup
+	defer keys.Wait()
+	keys.Go(func() { f.runKeys(ctx) })
 	timer := time.NewTimer(followEvery)
 	defer timer.Stop()
 	for {
@@ -73,8 +101,30 @@ func (f *follower) run(ctx context.Context) error {
 		case <-f.woken:
 		case <-timer.C:
 		}
-		f.note(ctx, f.runOnce(ctx))
+		err := f.runOnce(ctx)
+		f.failing = err != nil
+		f.note(ctx, err)
 		timer.Reset(f.pause())
+	}
+}
+
+// runKeys takes over what is owed of keys until ctx ends.
+func (f *follower) runKeys(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.owing:
+		}
+		err := f.keysOnce(ctx)
+		if err == nil {
+			continue
+		}
+		f.note(ctx, err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(followEvery):
+		}
 	}
 }
 
@@ -88,17 +138,23 @@ func (f *follower) pause() time.Duration {
 
 // note logs errors, seldom. An outage is told by the standing.
 func (f *follower) note(ctx context.Context, err error) {
-	f.failing = err != nil
 	if err == nil || ctx.Err() != nil || !f.standing.up() {
 		return
 	}
-	if now := f.now(); now.Sub(f.complainedAt) >= complainEvery {
+	f.mu.Lock()
+	now := f.now()
+	often := now.Sub(f.complainedAt) < complainEvery
+	if !often {
 		f.complainedAt = now
+	}
+	f.mu.Unlock()
+	if !often {
 		f.log.LogAttrs(ctx, slog.LevelWarn, "what others changed could not be taken over, it will be tried again", slog.Any("error", err))
 	}
 }
 
-// runOnce takes over what others have done since the last time.
+// runOnce reads what others have done since the last time, and takes all of it
+// over but for the keys, which are owed from then on.
 func (f *follower) runOnce(ctx context.Context) error {
 	if !f.standing.up() {
 		return nil
@@ -106,24 +162,23 @@ func (f *follower) runOnce(ctx context.Context) error {
 	return f.standing.within(ctx, followWithin, func(ctx context.Context) error {
 		now := f.now()
 		foreign := now.Sub(f.foreignAt) >= foreignEvery
-		if foreign {
-			if err := f.roster.store.Adopt(ctx); err != nil {
-				return err
-			}
-		}
-		news, last, whole, err := f.roster.store.Changes(ctx, f.cursor)
+		changes, last, whole, err := f.roster.store.Changes(ctx, f.cursor)
 		if err != nil {
 			return err
 		}
-		gap := f.gap.Swap(false)
+		gap, due := f.gap.Swap(false), f.tokensDue.Swap(false)
 		all := !whole || gap || now.Sub(f.comparedAt) >= compareEvery
-		if all || foreign || len(news) > 0 {
-			err = f.roster.writer.alone(ctx, func(ctx context.Context) error { return f.take(ctx, news, all, foreign) })
-		}
-		if err != nil {
-			f.gap.Store(f.gap.Load() || all)
+		n := gather(changes)
+		if err := f.takeRest(ctx, changes, all || foreign || due || n.tokens); err != nil {
+			if gap {
+				f.gap.Store(true)
+			}
+			if due {
+				f.tokensDue.Store(true)
+			}
 			return err
 		}
+		f.owe(debt{news: n, all: all, foreign: foreign})
 		if last != f.cursor { // there may be more
 			f.cursor = last
 			f.wake()
@@ -136,6 +191,66 @@ func (f *follower) runOnce(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// takeRest takes over whatever of changes is not of keys. It waits for nobody.
+func (f *follower) takeRest(ctx context.Context, changes []gateway.Change, tokens bool) error {
+	if tokens {
+		if err := f.roster.readTokens(ctx, f.roster.store, false); err != nil {
+			return err
+		}
+	}
+	for i := range changes {
+		switch c := &changes[i]; c.Kind {
+		case gateway.ChangeCache:
+			f.clear(c.Detail)
+		case gateway.ChangeJob:
+			f.cancel(c.Detail)
+		}
+	}
+	return nil
+}
+
+// owe adds to what is to be taken over of keys.
+func (f *follower) owe(d debt) {
+	if d.none() {
+		return
+	}
+	f.mu.Lock()
+	f.owed.all = f.owed.all || d.all
+	f.owed.foreign = f.owed.foreign || d.foreign
+	f.owed.add(d.news)
+	f.mu.Unlock()
+	select {
+	case f.owing <- struct{}{}:
+	default:
+	}
+}
+
+// keysOnce takes over what is owed of keys. After an error it is owed again.
+func (f *follower) keysOnce(ctx context.Context) error {
+	f.mu.Lock()
+	d := f.owed
+	f.owed = debt{}
+	f.mu.Unlock()
+	if d.none() || !f.standing.up() { // when it is back everything is compared
+		return nil
+	}
+	err := f.standing.within(ctx, keysWithin, func(ctx context.Context) error {
+		if d.foreign {
+			if err := f.roster.store.Adopt(ctx); err != nil {
+				return err
+			}
+		}
+		if !d.all && len(d.keys)+len(d.any) == 0 {
+			return nil
+		}
+		return f.roster.writer.alone(ctx, func(ctx context.Context) error { return f.takeKeys(ctx, d) })
+	})
+	if err != nil {
+		f.owe(d)
+	}
+	return err
 }
 
 // start notes where the journal of changes stands, before everything is loaded.
@@ -151,7 +266,10 @@ func (f *follower) catchUp(ctx context.Context) error {
 	if err := f.roster.store.Adopt(ctx); err != nil {
 		return err
 	}
-	return f.take(ctx, nil, true, true)
+	if err := f.takeKeys(ctx, debt{all: true}); err != nil {
+		return err
+	}
+	return f.roster.readTokens(ctx, f.roster.store, false)
 }
 
 // news are changes, put together.
@@ -184,32 +302,32 @@ func gather(changes []gateway.Change) news {
 	return n
 }
 
-// take takes changes over: those that are told, or whatever differs. The caller
-// has the turn and has written what was pending.
-func (f *follower) take(ctx context.Context, changes []gateway.Change, all, tokens bool) error {
-	n := gather(changes)
+// add adds what is told of keys.
+func (n *news) add(more news) {
+	if n.keys == nil {
+		n.keys, n.any = map[gateway.ProviderName]map[gateway.KeyID]struct{}{}, map[gateway.ProviderName]bool{}
+	}
+	maps.Copy(n.any, more.any)
+	for name, ids := range more.keys {
+		if n.keys[name] == nil {
+			n.keys[name] = map[gateway.KeyID]struct{}{}
+		}
+		maps.Copy(n.keys[name], ids)
+	}
+}
+
+// takeKeys takes over what is owed of keys. The caller has the turn and has
+// written what was pending.
+func (f *follower) takeKeys(ctx context.Context, d debt) error {
 	for name := range f.roster.pools {
 		err := error(nil)
-		if all || n.any[name] {
+		if d.all || d.any[name] {
 			err = f.roster.compareKeys(ctx, name)
-		} else if ids := n.keys[name]; len(ids) > 0 {
+		} else if ids := d.keys[name]; len(ids) > 0 {
 			err = f.roster.takeKeys(ctx, name, ids)
 		}
 		if err != nil {
 			return fmt.Errorf("take over %s keys: %w", name, err)
-		}
-	}
-	if all || tokens || n.tokens {
-		if err := f.roster.followTokens(ctx); err != nil {
-			return err
-		}
-	}
-	for i := range changes {
-		switch c := &changes[i]; c.Kind {
-		case gateway.ChangeCache:
-			f.clear(c.Detail)
-		case gateway.ChangeJob:
-			f.cancel(c.Detail)
 		}
 	}
 	return nil
@@ -243,27 +361,6 @@ func (f *follower) listen(ctx context.Context) error {
 		case <-time.After(pause):
 		}
 		pause = min(2*pause, listenMost)
-	}
-	return nil
-}
-
-// followTokens takes over the client tokens, if they differ from those that were
-// read last. Their counts and last uses are of no interest here.
-func (r *Roster) followTokens(ctx context.Context) error {
-	tokens, err := r.store.Tokens(ctx)
-	if err != nil {
-		return fmt.Errorf("load the client tokens: %w", err)
-	}
-	sum := fnv.New128a()
-	for i := range tokens {
-		t := &tokens[i]
-		_, _ = fmt.Fprintf(sum, "%q %t %q %v %d %+v\n", t.Hash, t.Plain != "", t.Name, t.Providers, t.ExpiresAt.UnixNano(), t.Limits)
-	}
-	if digest := string(sum.Sum(nil)); digest != r.tokensRead {
-		if err := r.takeTokens(ctx, r.store, tokens); err != nil {
-			return err
-		}
-		r.tokensRead = digest
 	}
 	return nil
 }

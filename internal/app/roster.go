@@ -29,8 +29,9 @@ type Roster struct {
 	behind bool   // the store has changes that memory lacks; belongs to follow
 	others func() // tells other instances to look; nil: there are none
 
-	tokensRead string // what tells whether the stored tokens are those of the last look; belongs to who has the writer's turn
-	sessions   remembered
+	book     *tokenBook
+	retake   func() // has the client tokens read again soon; nil: nobody else changes them
+	sessions remembered
 }
 
 // settled asks the store after writing down what is pending, so that the answer
@@ -239,8 +240,7 @@ func (r *Roster) RevokeToken(ctx context.Context, ref string) error {
 		if _, err := r.store.DeleteToken(ctx, tokens[i].Hash); err != nil {
 			return err
 		}
-		r.tokens.Remove(tokens[i].Hash)
-		r.tokensRead = ""
+		r.dropToken(tokens[i].Hash)
 		r.limits.Forget(tokens[i].Hash)
 		r.hint()
 		return nil
@@ -268,27 +268,7 @@ func (r *Roster) load(ctx context.Context, from *sqlstore.Store) error {
 			return fmt.Errorf("load what models %s keys may not use: %w", name, err)
 		}
 	}
-	return r.loadTokensOf(ctx, from)
-}
-
-func (r *Roster) loadTokens(ctx context.Context) error { return r.loadTokensOf(ctx, r.store) }
-
-func (r *Roster) loadTokensOf(ctx context.Context, from *sqlstore.Store) error {
-	tokens, err := from.Tokens(ctx)
-	if err != nil {
-		return fmt.Errorf("load the client tokens: %w", err)
-	}
-	return r.takeTokens(ctx, from, tokens)
-}
-
-// takeTokens replaces the client tokens in memory.
-func (r *Roster) takeTokens(ctx context.Context, from *sqlstore.Store, tokens []gateway.Token) error {
-	if err := r.seedLimits(ctx, from, tokens...); err != nil {
-		return err
-	}
-	r.tokens.Replace(tokens)
-	r.tokensRead = ""
-	return nil
+	return r.readTokens(ctx, from, true)
 }
 
 // follow takes over what another process has changed in the store: rows that
@@ -308,7 +288,7 @@ func (r *Roster) follow(ctx context.Context) error {
 				return fmt.Errorf("load the %s keys again: %w", name, err)
 			}
 		}
-		err := r.loadTokens(ctx)
+		err := r.readTokens(ctx, r.store, true)
 		r.behind = err != nil
 		return err
 	})
@@ -349,8 +329,7 @@ func (r *Roster) rehash(ctx context.Context) error {
 			} else {
 				errs = append(errs, fmt.Errorf("replace the plain token %s by its hash: %w", t.ID(), err))
 			}
-			r.tokensRead = ""
-			r.tokens.Put(t) // after an error it is taken up again at its next use
+			r.changedToken(t) // after an error it is taken up again at its next use
 		}
 		return errors.Join(errs...)
 	})

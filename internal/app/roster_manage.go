@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -157,8 +158,7 @@ func (r *Roster) IssueToken(ctx context.Context, t gateway.Token) (gateway.Token
 		if err := r.store.AddToken(ctx, issued); err != nil {
 			return err
 		}
-		r.tokens.Put(issued)
-		r.tokensRead = ""
+		r.putToken(issued)
 		r.hint()
 		return nil
 	})
@@ -175,11 +175,11 @@ func (r *Roster) UpdateToken(ctx context.Context, hash string, c gateway.TokenCh
 		if t, found, err = r.store.UpdateToken(ctx, hash, c); err != nil || !found {
 			return err
 		}
-		if err := r.seedLimits(ctx, r.store, t); err != nil {
-			return err
+		if err := r.seedLimits(ctx, r.store, t); err != nil { // it is stored, so it holds
+			r.writer.log.LogAttrs(ctx, slog.LevelWarn, "what a client token has used today could not be looked up: its new limits count from now on",
+				slog.String("token", t.ID()), slog.Any("error", err))
 		}
-		r.tokens.Put(t)
-		r.tokensRead = ""
+		r.changedToken(t)
 		r.hint()
 		return nil
 	})
