@@ -49,6 +49,9 @@ type dialect interface {
 	// whether the database is only out of reach for now. All are empty for an
 	// error that is not about the database.
 	explain(err error) (cause, cure string, away bool)
+	// refused reports whether an error is about what was to be written, see
+	// Store.Refused.
+	refused(err error) bool
 	// readOnlyFails reports whether an error can come from having opened the
 	// database for looking.
 	readOnlyFails(err error) bool

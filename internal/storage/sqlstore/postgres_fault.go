@@ -155,6 +155,16 @@ func (d *postgres) explainState(e *pgconn.PgError) (cause, cure string, away boo
 	return "", "", false
 }
 
+// refused goes by the classes of states: those that are about values, constraints,
+// names and rights, and what a trigger raises.
+func (d *postgres) refused(err error) bool {
+	var e *pgconn.PgError
+	if !errors.As(err, &e) || len(e.Code) != 5 {
+		return false
+	}
+	return slices.Contains([]string{"22", "23", "42", "44", "54", "P0"}, e.Code[:2]) && pgFaults[e.Code] != pgPooled
+}
+
 // explainTLS explains why an encrypted connection did not come about.
 func explainTLS(err error) (cause, cure string) {
 	var unknown x509.UnknownAuthorityError

@@ -122,3 +122,13 @@ func (d sqliteFile) placeFault(did string, err error) error {
 	}
 	return f
 }
+
+// refused goes by result codes; SQLITE_ERROR is about names and what a trigger
+// raises.
+func (d sqliteFile) refused(err error) bool {
+	switch resultCode(err) {
+	case sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG:
+		return true
+	}
+	return false
+}
