@@ -299,6 +299,7 @@ func (a *App) runLoops(ctx context.Context) {
 	a.every("rehash", rehashEvery, rehashEvery/4, a.roster.rehash)
 	a.every("fold", foldEvery, foldEvery/4, (&folding{fold: a.fold}).runOnce)
 	a.every("tidy", tidyEvery, tidyEvery/4, a.tidy)
+	a.every("settle", settleEvery, settleEvery/4, a.settle)
 	if a.store.Shared() {
 		a.runShared()
 	} else {

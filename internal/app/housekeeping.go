@@ -12,6 +12,7 @@ import (
 // settings: the statistics by hour and day, and the request log.
 const (
 	tidyEvery    = 10 * time.Minute
+	settleEvery  = 10 * time.Second    // other programs see which keys have come back
 	keepMinutes  = 3 * time.Hour       // statistics by the minute
 	keepKeyHours = 48 * time.Hour      // attempts of one key by the hour
 	keepEvents   = 90 * 24 * time.Hour // what happened to keys
@@ -51,6 +52,16 @@ func (a *App) fold(ctx context.Context) error {
 		return nil
 	}
 	return a.store.Fold(ctx)
+}
+
+// settle shows other programs which keys have come back. Of several instances one
+// does so.
+func (a *App) settle(ctx context.Context) error {
+	if !a.standing.up() || !a.leases.leads() {
+		return nil
+	}
+	_, err := a.store.SettleStates(ctx)
+	return err
 }
 
 // How the journal of key counts is added up: with a pause so many times as long

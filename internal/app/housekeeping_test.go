@@ -58,6 +58,51 @@ func TestTidy(t *testing.T) {
 	}
 }
 
+// Other programs see that a key is back, though nothing was learnt about it.
+func TestOthersSeeWhoIsBack(t *testing.T) {
+	o, closeStore := openRoster(t, t.TempDir())
+	defer closeStore()
+	until := time.Now().Add(-time.Minute)
+	k := gateway.Key{Secret: "fake-upstream-key-00", State: gateway.KeyState{RestsUntil: until, RestStep: 2}}
+	if _, _, err := o.AddKeys(t.Context(), gateway.Ollama, func(yield func(gateway.Key, error) bool) { yield(k, nil) }); err != nil {
+		t.Fatal(err)
+	}
+	id := gateway.IDOfKey(k.Secret)
+	forced := gateway.Delta{Provider: gateway.Ollama, States: []gateway.StateChange{{Key: id, State: k.State, Forced: true}}}
+	if err := o.store.Apply(t.Context(), []gateway.Delta{forced}); err != nil {
+		t.Fatal(err)
+	}
+	stored := func() gateway.KeyMark {
+		t.Helper()
+		marks, err := o.store.KeyMarks(t.Context(), gateway.Ollama, []gateway.KeyID{id})
+		if err != nil || len(marks) != 1 {
+			t.Fatal(marks, err)
+		}
+		return marks[0]
+	}
+	was := stored()
+	if err := o.app.settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if is := stored(); is != was {
+		t.Errorf("a row that is right was changed: %+v, was %+v", is, was)
+	}
+	behind := was
+	behind.State.RestsUntil = time.Now().Add(50 * time.Millisecond).UTC().Truncate(time.Microsecond)
+	forced.States[0].State = behind.State
+	if err := o.store.Apply(t.Context(), []gateway.Delta{forced}); err != nil {
+		t.Fatal(err)
+	}
+	for !stored().State.RestsUntil.IsZero() { // until its time has come
+		if err := o.app.settle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if is := stored(); is.State.RestStep != 2 || is.Version != was.Version+1 || time.Now().Before(behind.State.RestsUntil) {
+		t.Errorf("after its time: %+v", is)
+	}
+}
+
 // The longer it takes to add up, the longer nothing is added up.
 func TestFoldingPauses(t *testing.T) {
 	for took, want := range map[time.Duration]int{ // within two minutes, asked every five seconds

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -51,16 +52,81 @@ func TestDrainHandsOutWhatHappened(t *testing.T) {
 	}
 }
 
-// A mark that time ends is written down as well.
-func TestDrainHandsOutReturns(t *testing.T) {
+// A mark that time ends is not written down, as everybody sees that it is over:
+// it goes with the key's next change, which is made from the version that set it.
+func TestDrainLeavesReturns(t *testing.T) {
+	until := func(s *scene) time.Time { return s.now.Add(time.Minute) }
+	for name, state := range map[string]func(s *scene) gateway.KeyState{
+		"a rest": func(s *scene) gateway.KeyState {
+			return gateway.KeyState{RestsUntil: until(s), LastError: "quota", RestStep: 2}
+		},
+		"a refusal": func(s *scene) gateway.KeyState {
+			return gateway.KeyState{FailedUntil: until(s), ConsecutiveFailures: 1}
+		},
+		"being disabled": func(s *scene) gateway.KeyState {
+			return gateway.KeyState{Disabled: gateway.DisabledAuto, DisabledUntil: until(s), ConsecutiveFailures: 3}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			was := state(s)
+			id := s.putKey(gateway.Key{State: was, Version: 5})
+			s.wait(time.Minute)
+			s.wantStatus(id, gateway.KeyActive)
+			if d := s.p.Drain(); !d.Empty() || s.p.Learnt() {
+				t.Errorf("time alone: %+v", d)
+			}
+			if got := s.state(id); got.RestStep != was.RestStep || got.ConsecutiveFailures != was.ConsecutiveFailures || got.LastError != was.LastError {
+				t.Errorf("time took more than the mark: %+v", got)
+			}
+			s.tryKey(id, served)
+			if got := s.oneState(); got.Version != 5 || got.State != (gateway.KeyState{}) {
+				t.Errorf("the next change: %+v", got)
+			}
+		})
+	}
 	s := newScene(t)
-	id := s.put(1, "")[0]
-	s.try(quota(s.now.Add(time.Minute)))
-	s.p.Drain()
+	id := s.putKey(gateway.Key{ExpiresAt: until(s)})
 	s.wait(time.Minute)
-	d := s.p.Drain()
-	if len(d.States) != 1 || d.States[0].Key != id || !d.States[0].State.RestsUntil.IsZero() {
-		t.Errorf("states %+v", d.States)
+	s.wantStatus(id, gateway.KeyExpired)
+	if d := s.p.Drain(); !d.Empty() {
+		t.Errorf("a life that ends: %+v", d)
+	}
+}
+
+// Two instances whose keys rest until the same moment have nothing to write
+// after it, and agree with each other and with a store that has taken the marks
+// away.
+func TestManyReturnAtOnce(t *testing.T) {
+	const n = 100_000
+	now := time.Date(2027, 1, 15, 8, 0, 0, 0, time.UTC)
+	week := now.Add(time.Hour)
+	pools := []*Pool{New(gateway.Ollama, Settings{}), New(gateway.Ollama, Settings{})}
+	ids := make([]gateway.KeyID, n)
+	for i := range n {
+		k := gateway.Key{Secret: gateway.Secret(fmt.Sprintf("example-key-%06d", i)), Version: 7, State: gateway.KeyState{RestsUntil: week, RestStep: 1, LastError: "quota"}}
+		ids[i] = gateway.IDOfKey(k.Secret)
+		for _, p := range pools {
+			p.Put(k, now)
+		}
+	}
+	pools[0].Tick(week) // the other one's clock is behind
+	for _, id := range ids {
+		m := gateway.KeyMark{Key: id, Version: 7, State: gateway.KeyState{RestStep: 1, LastError: "quota"}}
+		for _, p := range pools {
+			if !p.Follow(m, week) {
+				t.Fatalf("what is stored of %s is not plausible", id)
+			}
+		}
+	}
+	pools[1].Tick(week)
+	for i, p := range pools {
+		if d := p.Drain(); !d.Empty() || p.Counts()[gateway.KeyActive] != n {
+			t.Errorf("pool %d: %d states to write, %v", i, len(d.States), p.Counts())
+		}
+		if got, status, _ := p.State(ids[n/2]); status != gateway.KeyActive || got != (gateway.KeyState{RestStep: 1, LastError: "quota"}) {
+			t.Errorf("pool %d: %s, %+v", i, status, got)
+		}
 	}
 }
 

@@ -50,6 +50,7 @@ func TestVersionsOfARow(t *testing.T) {
 		sent = append(sent, s.oneState())
 		s.now = s.now.Add(2 * time.Minute)
 		s.p.Tick(s.now)
+		s.tryKey(id, served)
 		sent = append(sent, s.oneState())
 	}
 	for _, c := range sent {
@@ -122,6 +123,7 @@ func row(s *scene, id gateway.KeyID) {
 	first := s.p.Drain().States
 	s.now = s.now.Add(2 * time.Hour)
 	s.p.Tick(s.now)
+	s.tryKey(id, served)
 	s.p.Drain()
 	s.p.Written(first)
 }
@@ -334,6 +336,7 @@ func TestMergedChanges(t *testing.T) {
 		sent = append(sent, s.oneState())
 		s.now = s.now.Add(2 * time.Minute)
 		s.p.Tick(s.now)
+		s.tryKey(id, served)
 		s.p.Drain()
 	}
 	s.p.Merged(sent)

@@ -53,6 +53,14 @@ func (s *duelStore) take(c gateway.StateChange) bool {
 	return true
 }
 
+// settle takes marks away whose time is over, as somebody does now and then. No
+// version tells of it.
+func (s *duelStore) settle(now time.Time) {
+	for _, r := range s.rows {
+		r.State = live(r.State, now)
+	}
+}
+
 // other is a change by another instance, of which the pool hears sooner or later.
 func (d *duel) other() {
 	k := d.someKey()

@@ -118,6 +118,9 @@ func (d *duel) event() {
 		d.refusals()
 	case n < 98:
 		d.drain()
+	case n < 99:
+		d.did = "settle"
+		d.store.settle(d.r.now)
 	default:
 		d.did = "may repeat"
 		if got, want := d.p.MayRepeat(), d.r.mayRepeat(); got != want {

@@ -91,6 +91,8 @@ var conformance = map[string]func(t *testing.T, open openStore){
 	"a writer's changes follow each other": conformRow,
 	"many states are written":              conformManyStates,
 	"marks are how states are stored":      conformMarks,
+	"others see that marks are over":       conformSettle,
+	"many keys are back at once":           conformSettleMany,
 }
 
 // ofStoredKeys are the checks in which it matters how keys are stored: they run

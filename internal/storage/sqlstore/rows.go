@@ -124,10 +124,10 @@ func (b *batch) byIDs(text string, ids []gateway.KeyID, before ...any) {
 
 // returning is byIDs for a statement that returns the ids of the keys that it
 // found.
-func (b *batch) returning(text string, ids []gateway.KeyID, visit func(gateway.KeyID)) {
+func (b *batch) returning(text string, ids []gateway.KeyID, visit func(gateway.KeyID), before ...any) {
 	listIDs(b.d, text, ids, func(text string, lists iter.Seq[[]any]) {
 		for list := range lists {
-			b.query(text, list, visit)
+			b.query(text, slices.Concat(before, list), visit)
 		}
 	})
 }
