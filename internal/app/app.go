@@ -262,7 +262,12 @@ func (a *App) fillFromStore(ctx context.Context) error {
 	if err := a.writer.enter(ctx); err != nil {
 		return err
 	}
-	err := a.writer.replay(ctx)
+	var err error
+	for range refusedAfter { // what is refused as often is left out
+		if err = a.writer.replay(ctx); !a.store.Refused(err) {
+			break
+		}
+	}
 	a.writer.leave()
 	if err != nil {
 		return err

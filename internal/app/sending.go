@@ -18,7 +18,7 @@ func (w *writer) send(ctx context.Context, b gateway.Batch) error {
 		defer cancel()
 	}
 	ours := b.Writer == w.instance
-	applied, err := w.store.ApplyBatch(ctx, b)
+	b, applied, err := w.apply(ctx, b)
 	switch {
 	case err == nil:
 		w.patience = askPatience

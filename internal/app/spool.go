@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -86,7 +87,12 @@ func (w *writer) replay(ctx context.Context) error {
 		for i := range page {
 			if damaged := page[i].Err; damaged != nil {
 				w.log.LogAttrs(ctx, slog.LevelError, "what waited for the database is lost in part", slog.Any("error", damaged))
-			} else if err := w.send(ctx, page[i].Batch); err != nil {
+			} else if err := w.send(ctx, page[i].Batch); errors.Is(err, errRefused) {
+				if err := w.giveUpSpooled(ctx, &page[i], err); err != nil {
+					return err
+				}
+				continue
+			} else if err != nil {
 				return err
 			}
 			if err := w.drop(ctx, page[i].ID); err != nil {
@@ -127,11 +133,16 @@ func (w *writer) drop(ctx context.Context, id int64) error {
 	if err := w.local.DropSpooled(context.WithoutCancel(ctx), id); err != nil {
 		return fmt.Errorf("forget what the database has taken: %w", err)
 	}
+	w.gone()
+	return nil
+}
+
+// gone notes that one batch less waits on the local disk. The caller holds taking.
+func (w *writer) gone() {
 	if w.spooled--; w.spooled <= 0 {
 		w.spooled, w.dropped, w.foldNext, w.deepened = 0, 0, 0, false
 		w.written = w.now()
 	}
-	return nil
 }
 
 // recall counts what waits on the local disk from earlier runs.

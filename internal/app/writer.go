@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -53,6 +54,7 @@ type writer struct {
 	known    int64         // belongs to who has the turn: the last batch of this run of which it is known what became of its states
 	unread   stale         // likewise: keys of which others have stored something else, and that was not read yet
 	patience time.Duration // likewise: how long one batch may take
+	refused  refusals
 
 	taking   sync.Mutex // guards what follows, and the order in which batches get to the local store; held while that is written
 	number   int64
@@ -195,7 +197,12 @@ func (w *writer) flushNow(ctx context.Context) error {
 		case b == nil:
 			return nil
 		}
-		if err := w.send(ctx, *b); err != nil {
+		if err := w.send(ctx, *b); errors.Is(err, errRefused) {
+			if err := w.giveUp(ctx, b, err); err != nil {
+				return err
+			}
+			continue
+		} else if err != nil {
 			return err
 		}
 		if w.arrived(b) && fresh {
