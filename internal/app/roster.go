@@ -147,11 +147,8 @@ func (r *Roster) EnableKeys(ctx context.Context, p gateway.ProviderName, ids []g
 	var found []gateway.KeyID
 	err := r.writer.alone(ctx, func(ctx context.Context) error {
 		found = r.known(p, ids)
-		note := gateway.Delta{Provider: p, Events: happened(found, gateway.KeyEvent{At: r.now(), What: gateway.EventEnabled, Detail: "by an operator"})}
-		if err := r.store.Apply(ctx, []gateway.Delta{note}); err != nil {
-			return err
-		}
-		if err := r.store.EnableKeys(ctx, p, found); err != nil { // also which models they may not use
+		note := gateway.KeyEvent{At: r.now(), What: gateway.EventEnabled, Detail: "by an operator"}
+		if err := r.store.EnableKeys(ctx, p, found, happened(found, note)...); err != nil { // also which models they may not use
 			return err
 		}
 		for _, id := range found {

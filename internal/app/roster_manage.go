@@ -62,20 +62,26 @@ func (r *Roster) ClearRest(ctx context.Context, p gateway.ProviderName, ids []ga
 	var rested []gateway.KeyID
 	err := r.writer.alone(ctx, func(ctx context.Context) error {
 		now := r.now()
+		rested = nil
 		change := gateway.Delta{Provider: p}
 		for _, id := range ids {
-			s, cleared := r.pools[p].ClearRest(id, now)
-			if !cleared {
+			s, _, known := r.pools[p].State(id)
+			if !known || !s.RestsUntil.After(now) {
 				continue
+			}
+			s.RestsUntil, s.RestStep = time.Time{}, 0
+			if s.StatusAt(now, time.Time{}) == gateway.KeyActive {
+				s.LastError = ""
 			}
 			rested = append(rested, id)
 			change.States = append(change.States, gateway.StateChange{Key: id, State: s, Forced: true})
 		}
 		change.Events = happened(rested, gateway.KeyEvent{At: now, What: gateway.EventCleared, Detail: "by an operator"})
-		err := r.store.Apply(ctx, []gateway.Delta{change})
-		if err != nil {
-			r.pools[p].Restore(gateway.Delta{Provider: p, States: change.States})
+		if err := r.store.Apply(ctx, []gateway.Delta{change}); err != nil {
 			return err
+		}
+		for i := range change.States {
+			r.pools[p].SetState(change.States[i].Key, change.States[i].State, now)
 		}
 		r.acted(ctx, p, rested)
 		return nil

@@ -203,8 +203,9 @@ func (s *Store) DeleteKeys(ctx context.Context, p gateway.ProviderName, ids []ga
 }
 
 // EnableKeys clears every mark of keys, and which models they may not use, in
-// one transaction. Keys that are not there are skipped.
-func (s *Store) EnableKeys(ctx context.Context, p gateway.ProviderName, ids []gateway.KeyID) error {
+// one transaction with what is to be noted of it. Keys that are not there are
+// skipped.
+func (s *Store) EnableKeys(ctx context.Context, p gateway.ProviderName, ids []gateway.KeyID, notes ...gateway.KeyEvent) error {
 	t, err := tablesOf(p)
 	if err != nil {
 		return err
@@ -217,6 +218,7 @@ func (s *Store) EnableKeys(ctx context.Context, p gateway.ProviderName, ids []ga
 		b := s.batch(inside, ctx, tx, t)
 		w := b.states(cleared, "")
 		b.byIDs("delete from {p}key_refusals where key_id in {ids}", ids)
+		b.events(notes)
 		if b.err != nil {
 			return b.err
 		}
