@@ -80,7 +80,7 @@ func (w *writer) apply(ctx context.Context, b gateway.Batch) (gateway.Batch, sql
 	switch {
 	case err == nil:
 		lost := difference(b, lean)
-		w.mourn(ctx, "the database refuses part of what was counted: that part is lost, the rest is written", lost, why)
+		w.mourn(ctx, "part of it is lost, the rest is written", lost, why)
 		w.forgo(lost)
 	case w.store.Refused(err):
 		err = errors.Join(errRefused, why)
@@ -140,7 +140,7 @@ func (w *writer) mourn(ctx context.Context, what string, b gateway.Batch, why er
 		states += len(d.States)
 		entries += len(d.Log) + len(d.Events)
 	}
-	w.log.LogAttrs(ctx, slog.LevelError, what, slog.Int64("requests", requests), slog.Int("states", states),
+	w.log.LogAttrs(ctx, slog.LevelError, "the database refuses what was counted", slog.String("outcome", what), slog.Int64("requests", requests), slog.Int("states", states),
 		slog.Int("entries", entries), slog.Any("error", why))
 }
 
@@ -177,9 +177,9 @@ func (w *writer) giveUpSpooled(ctx context.Context, s *sqlstore.Spooled, why err
 }
 
 func (w *writer) mournWhole(ctx context.Context, b gateway.Batch, why error) {
-	what := "the database refuses what was counted: it is lost"
+	what := "it is lost"
 	if w.local != nil {
-		what = "the database refuses what was counted: it is left out, and kept in pool_spool of the local store"
+		what = "it is left out, and kept in pool_spool of the local store"
 	}
 	w.mourn(ctx, what, b, why)
 }
