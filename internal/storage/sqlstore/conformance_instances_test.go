@@ -119,6 +119,12 @@ func conformInstances(t *testing.T, open openStore) {
 	if list, err := b.Instances(ctx, noon.Add(time.Minute)); err != nil || len(list) != 0 {
 		t.Errorf("seen in a minute from now: %+v, %v", list, err)
 	}
+	if err := a.PruneInstances(ctx, noon.Add(-time.Minute)); err != nil { // by the clock of a, whatever that of the database says
+		t.Fatal(err)
+	}
+	if list, err := b.Instances(ctx, noon.Add(-time.Minute)); err != nil || len(list) != 2 {
+		t.Errorf("after what is older was forgotten: %+v, %v", list, err)
+	}
 	if err := a.PruneInstances(ctx, time.Now().Add(200*365*24*time.Hour)); err != nil {
 		t.Fatal(err)
 	}

@@ -40,11 +40,18 @@ func (s *Store) note(ctx context.Context, tx *sql.Tx, changes ...gateway.Change)
 	if !s.tells() {
 		return nil
 	}
+	if len(changes) == 0 {
+		return nil
+	}
+	now, err := s.dialect.clock(ctx, tx, s.now)
+	if err != nil {
+		return err
+	}
 	rows := 0
 	insert := func(c *gateway.Change, keys []gateway.KeyID) error {
 		rows++
 		_, err := tx.ExecContext(ctx, "insert into pool_changes (happened_at, origin, kind, provider, keys, detail) values (?, ?, ?, ?, ?, ?)",
-			at(s.now()), s.instance, string(c.Kind), string(c.Provider), joinIDs(keys), clean(c.Detail))
+			at(now), s.instance, string(c.Kind), string(c.Provider), joinIDs(keys), clean(c.Detail))
 		return err
 	}
 	for i := range changes {
@@ -196,12 +203,17 @@ func (s *Store) Announce(ctx context.Context, c gateway.Change) error {
 	})
 }
 
-// PruneChanges deletes changes that happened before a time. Who has not read
+// PruneChanges deletes changes that happened before a time, which is meant by the
+// clock of this process; they are noted by that of the database. Who has not read
 // them until then compares everything.
 func (s *Store) PruneChanges(ctx context.Context, before time.Time) error {
 	return s.write(ctx, "delete old changes from the store", func(ctx context.Context, tx *sql.Tx) error {
-		var newest sql.NullInt64 // the clocks of instances differ: what lies before it goes too
-		err := tx.QueryRowContext(ctx, "select max(id) from pool_changes where happened_at < ?", at(before)).Scan(&newest)
+		now, err := s.dialect.clock(ctx, tx, s.now)
+		if err != nil {
+			return err
+		}
+		var newest sql.NullInt64 // a clock may be set back: what lies before it goes too
+		err = tx.QueryRowContext(ctx, "select max(id) from pool_changes where happened_at < ?", at(before.Add(now.Sub(s.now())))).Scan(&newest)
 		if err != nil || !newest.Valid {
 			return err
 		}

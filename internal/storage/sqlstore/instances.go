@@ -95,10 +95,15 @@ func (s *Store) Instances(ctx context.Context, since time.Time) (list []gateway.
 
 // PruneInstances forgets instances that have not said since a time that they are
 // there, and with them which of their batches were taken: the time should lie
-// further back than a batch may wait to be sent again.
+// further back than a batch may wait to be sent again. It is meant by the clock of
+// this process, as in Instances.
 func (s *Store) PruneInstances(ctx context.Context, before time.Time) error {
 	return s.write(ctx, "forget former instances in the store", func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "delete from pool_instances where seen_at < ?", at(before))
+		now, err := s.dialect.clock(ctx, tx, s.now)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "delete from pool_instances where seen_at < ?", at(before.Add(now.Sub(s.now()))))
 		return err
 	})
 }
