@@ -83,8 +83,13 @@ func (c *cluster) tell() {
 		return
 	}
 	for n, i := range c.All {
-		said := i.Err.String()
-		c.tb.Logf("instance %d said in the end:\n%s", n+1, said[max(0, len(said)-2000):])
+		var said string
+		for line := range strings.Lines(i.Err.String()) {
+			if !strings.Contains(line, "msg=request ") {
+				said += line
+			}
+		}
+		c.tb.Logf("instance %d said in the end:\n%s", n+1, said[max(0, len(said)-4000):])
 	}
 	if pooler, err := lockedPooler(); err == nil {
 		c.tb.Logf("pgbouncer said in the end:\n%s", pooler.LogTail())

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -36,7 +37,7 @@ func newFront(tb testing.TB) *front {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	server := httptest.NewServer(&httputil.ReverseProxy{
+	proxy := &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(nowhere); r.SetXForwarded() },
 		Transport:     &http.Transport{DialContext: f.dial, DisableKeepAlives: true, DisableCompression: true},
 		FlushInterval: -1,
@@ -44,7 +45,17 @@ func newFront(tb testing.TB) *front {
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
 			http.Error(w, "the front: "+err.Error(), http.StatusBadGateway)
 		},
-	})
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Whole, or net/http may close it under the transport that has sent all
+		// of it and looks for its end when the answer already comes.
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		proxy.ServeHTTP(w, r)
+	}))
 	tb.Cleanup(server.Close)
 	f.URL = server.URL
 	return f

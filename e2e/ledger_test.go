@@ -63,11 +63,11 @@ func (l *ledger) mood() int {
 	switch n := l.rnd.IntN(1000); {
 	case l.calm:
 		return 0
-	case n < 10:
+	case n < 4:
 		return http.StatusTooManyRequests
-	case n < 13:
+	case n < 6:
 		return http.StatusUnauthorized
-	case n < 30:
+	case n < 20:
 		return http.StatusServiceUnavailable
 	default:
 		return 0
@@ -195,6 +195,7 @@ func (l *ledger) send(ctx context.Context, url, token, name string, body any) (s
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("User-Agent", name)
+	req.Header.Set("X-Request-Id", strings.ReplaceAll(name, "/", "-"))
 	resp, err := plain.Do(req)
 	if err != nil {
 		return 0, nil, err
