@@ -65,7 +65,7 @@ func (s *Store) takeIn(ctx context.Context, t tables) error {
 				return b.err
 			}
 		}
-		return s.noteKeys(inside, tx, t.provider, ids)
+		return s.noteForeign(inside, tx, t.provider, ids)
 	})
 }
 

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"slices"
@@ -50,8 +51,9 @@ func (s *Store) note(ctx context.Context, tx *sql.Tx, changes ...gateway.Change)
 	rows := 0
 	insert := func(c *gateway.Change, keys []gateway.KeyID) error {
 		rows++
+		origin := cmp.Or(c.Origin, s.instance)
 		_, err := tx.ExecContext(ctx, "insert into pool_changes (happened_at, origin, kind, provider, keys, detail) values (?, ?, ?, ?, ?, ?)",
-			at(now), s.instance, string(c.Kind), string(c.Provider), joinIDs(keys), clean(c.Detail))
+			at(now), origin, string(c.Kind), string(c.Provider), joinIDs(keys), clean(c.Detail))
 		return err
 	}
 	for i := range changes {
@@ -73,6 +75,18 @@ func (s *Store) note(ctx context.Context, tx *sql.Tx, changes ...gateway.Change)
 		return nil
 	}
 	return s.dialect.wake(ctx, tx)
+}
+
+// foreignOrigin stands for other programs, whose changes every instance has to
+// follow, also the one that found them.
+const foreignOrigin = "another program"
+
+// noteForeign notes that another program brought keys.
+func (s *Store) noteForeign(ctx context.Context, tx *sql.Tx, p gateway.ProviderName, ids []gateway.KeyID) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	return s.note(ctx, tx, gateway.Change{Origin: foreignOrigin, Kind: gateway.ChangeKeys, Provider: p, Keys: ids})
 }
 
 // noteKeys notes that keys came, went or have another state.
