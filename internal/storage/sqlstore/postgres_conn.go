@@ -48,7 +48,7 @@ func (c *pgConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	hosts := 1 + len(c.dialect.address.config.Fallbacks)
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Duration(hosts)*c.dialect.address.config.ConnectTimeout, errSilent)
 	defer cancel()
-	conn, err := c.inner.Connect(ctx)
+	conn, err := c.inner.Connect(connecting(ctx))
 	if err != nil {
 		return nil, silent(ctx, err)
 	}
@@ -63,10 +63,11 @@ func (c *pgConnector) Connect(ctx context.Context) (driver.Conn, error) {
 // Driver implements driver.Connector.
 func (c *pgConnector) Driver() driver.Driver { return c.inner.Driver() }
 
-// silent tells the end of our patience from that of the caller's context.
+// silent tells the end of our patience from that of the caller's context, which
+// the error then does not say any more.
 func silent(ctx context.Context, err error) error {
 	if err != nil && errors.Is(context.Cause(ctx), errSilent) {
-		return errors.Join(errSilent, err)
+		return fmt.Errorf("%w: %s", errSilent, err.Error())
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -360,4 +361,25 @@ func TestSeveralMachines(t *testing.T) {
 	}
 	_, err = Open(t.Context(), Options{URL: gateway.Secret(standby.URL(name)) + "&target_session_attrs=read-write"})
 	wantAway(t, "a standby alone", err)
+}
+
+// TestNothingIsCancelledThroughPooler gives a question up while the server
+// stands still: what asks pgbouncer 1.18 to cancel it may end pgbouncer.
+func TestNothingIsCancelledThroughPooler(t *testing.T) {
+	t.Parallel()
+	f := startFailing(t, servers.PostgresOptions{})
+	pooler, err := servers.StartPgbouncer("", f.Postgres)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := mustOpen(t, Options{URL: gateway.Secret(pooler.Database(t)), patience: 300 * time.Millisecond})
+	mustCount(t, s, "at first", 1)
+	f.Freeze()
+	_, err = s.Totals(t.Context(), gateway.Ollama)
+	wantAway(t, "a question to a server that stands still", err)
+	f.Thaw()
+	mustCount(t, s, "awake again", 2)
+	if said := pooler.LogTail(); bytes.Contains(said, []byte("cancel request")) || !pooler.Running() {
+		t.Errorf("the pooler was asked to cancel something:\n%s", said)
+	}
 }

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"ollama-api-pool/internal/gateway"
 )
@@ -314,8 +316,29 @@ func (p *pgParts) address() (*pgAddress, error) {
 	if a.pooler {
 		// Without a name, a statement is parsed, bound and executed in one go.
 		config.DefaultQueryExecMode, config.StatementCacheCapacity, config.DescriptionCacheCapacity = pgx.QueryExecModeCacheDescribe, 0, pgStatements
+		config.DialFunc = dialToConnect(config.DialFunc)
 	}
 	return a, nil
+}
+
+type connectingKey struct{}
+
+// connecting marks the context of a connection that is being opened.
+func connecting(ctx context.Context) context.Context {
+	return context.WithValue(ctx, connectingKey{}, true)
+}
+
+// dialToConnect dials for connections alone. The driver dials as well to ask for
+// the end of a statement that was given up; of that pgbouncer 1.18 may die, when
+// the one who asks leaves before the server was asked ("bad client state"). It
+// gives a statement up anyway when its client is gone.
+func dialToConnect(dial pgconn.DialFunc) pgconn.DialFunc {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if ctx.Value(connectingKey{}) == nil {
+			return nil, errors.New("nothing is cancelled through a pooler")
+		}
+		return dial(ctx, network, addr)
+	}
 }
 
 // name says where the database is, and tells it apart from others.
