@@ -94,7 +94,7 @@ func TestFaults(t *testing.T) {
 	all := faultsOf(rnd, postgres.Server, pooler.Server, redis.Server)
 	f := newFaulty(t, seed, postgres, pooler, redis)
 	f.rnd, f.each = rnd, setting(t, "FAULT_REQUESTS", 6000)/len(all)
-	f.most = time.Duration(setting(t, "FAULT_SECONDS", 2)) * time.Second
+	f.most = time.Duration(setting(t, "FAULT_SECONDS", 1)) * time.Second
 	for _, one := range all {
 		f.suffer(t, one)
 	}
