@@ -52,7 +52,8 @@ type cluster struct {
 	tb    testing.TB
 	All   []*Instance
 	Front *front
-	Via   *Instance // no process: what is asked of it goes to each in turn
+	Via   *Instance         // no process: what is asked of it goes to each in turn
+	Needs []*servers.Server // whose logs a failure shows
 	asked atomic.Int64
 }
 
@@ -85,14 +86,14 @@ func (c *cluster) tell() {
 	for n, i := range c.All {
 		var said string
 		for line := range strings.Lines(i.Err.String()) {
-			if !strings.Contains(line, "msg=request ") {
+			if !strings.Contains(line, "msg=request ") && !strings.Contains(line, `msg="admin api"`) {
 				said += line
 			}
 		}
 		c.tb.Logf("instance %d said in the end:\n%s", n+1, said[max(0, len(said)-4000):])
 	}
-	if pooler, err := lockedPooler(); err == nil {
-		c.tb.Logf("pgbouncer said in the end:\n%s", pooler.LogTail())
+	for _, s := range c.Needs {
+		c.tb.Logf("%s said in the end:\n%s", s.Name(), s.LogTail())
 	}
 }
 

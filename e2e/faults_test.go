@@ -170,6 +170,7 @@ func newFaulty(t *testing.T, seed uint64, postgres *servers.Postgres, pooler *se
 	f.cluster = newCluster(t, f.settings(), []string{postgres.URL(db), postgres.URL(db), pooler.URL(db)},
 		"REDIS_URL="+redis.URL(), encryptionKey, "KEY_FAILED_SECONDS=1", "KEY_DISABLED_SECONDS=1",
 		"ENABLE_RATE_LIMIT=true", "RATE_LIMIT_REQUESTS=1000000")
+	f.Needs = []*servers.Server{postgres.Server, pooler.Server}
 	f.Via.AddKeys(gateway.Ollama, keys...)
 	f.tokens = []string{f.Via.CreateToken("free", "all")}
 	bounded := post[tokenEntry](t, f.Via, "/admin/tokens", map[string]any{"name": "bounded", "limits": map[string]any{"requestsPerMinute": 1_000_000}})
