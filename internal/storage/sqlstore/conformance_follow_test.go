@@ -50,6 +50,7 @@ func conformJournal(t *testing.T, open openStore) {
 		return []gateway.Change{{Origin: "a", Kind: gateway.ChangeKeys, Provider: gateway.Ollama, Keys: ids}}
 	}
 	tokens := []gateway.Change{{Origin: "a", Kind: gateway.ChangeTokens}}
+	foreign := []gateway.Change{{Origin: foreignOrigin, Kind: gateway.ChangeKeys, Provider: gateway.Ollama, Keys: []gateway.KeyID{gateway.IDOfKey("plain-and-new-0001")}}}
 	token := gateway.Token{Hash: gateway.HashToken("sk-fake"), Name: "x", Providers: []gateway.ProviderName{gateway.Ollama}}
 	plain := func() {
 		if _, err := a.writer.ExecContext(ctx, "insert into ollama_api_client_tokens (token, name) values ('sk-plain', 'p')"); err != nil {
@@ -94,7 +95,7 @@ func conformJournal(t *testing.T, open openStore) {
 				return err
 			}
 			return a.Adopt(ctx)
-		}, keys(gateway.IDOfKey("plain-and-new-0001"))},
+		}, foreign},
 		{"nothing is to be taken in", func() error { return a.Adopt(ctx) }, nil},
 		{"the caches are cleared", func() error {
 			return a.Announce(ctx, gateway.Change{Kind: gateway.ChangeCache, Detail: "kimi*"})
@@ -116,6 +117,10 @@ func conformJournal(t *testing.T, open openStore) {
 			slices.Sort(step.want[i].Keys)
 		}
 		wantEqual(t, step.what, got, step.want)
+	}
+	// Whoever takes rows of another program in follows them like everybody.
+	if got := heard(t, a, new(int64)); !slices.ContainsFunc(got, func(c gateway.Change) bool { return c.Origin == foreignOrigin }) {
+		t.Errorf("the one that took a row in hears of %v", got)
 	}
 }
 
