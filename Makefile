@@ -102,6 +102,10 @@ fmt: ## format the Go code
 generate: ## write the generated files anew
 	$(GO) generate ./...
 
+.PHONY: vendor-web
+vendor-web: ## fetch the libraries of the pages anew; needs npm
+	@scripts/vendor-web
+
 .PHONY: release
 release: ## build for every platform and pack it into dist; PLATFORMS, VERSION and DIST change that
 	@scripts/release '$(VERSION)'
