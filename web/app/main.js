@@ -1,1 +1,106 @@
+// The dashboard: finds out whether there is a session, and draws the page that
+// the address names.
+import { html, render, signal, useEffect, useErrorBoundary, useLayoutEffect, useState } from "./lib/preact.js";
+import { findSession, session } from "./lib/api.js";
+import * as live from "./lib/live.js";
+import { wait } from "./lib/ready.js";
+import { followLinks, place } from "./lib/router.js";
+import { firstLanguage, language, speak, t } from "./lib/words.js";
+import { Blank, LoadError } from "./parts/table.js";
+import { Shell, brand, pages } from "./parts/shell.js";
+import { Icon } from "./parts/icon.js";
+import Login from "./views/login.js";
+import Overview from "./views/overview.js";
 
+const views = {
+  overview: () => Overview,
+  keys: () => import("./views/keys.js"),
+  import: () => import("./views/import.js"),
+  tokens: () => import("./views/tokens.js"),
+  playground: () => import("./views/playground.js"),
+  requests: () => import("./views/requests.js"),
+  analytics: () => import("./views/analytics.js"),
+  settings: () => import("./views/settings.js"),
+};
+
+const mine = pages.filter((p) => !p.other);
+
+/** The page that an address names, "" for one that is not there. */
+function pageAt(path) {
+  const plain = path.replace(/\/+$/, "");
+  return mine.find((p) => p.path === plain || (p.id === "overview" && plain === ""))?.id ?? "";
+}
+
+const failed = signal(null); // why the session could not be asked for
+
+async function begin() {
+  failed.value = null;
+  try {
+    await findSession();
+  } catch (e) {
+    failed.value = e;
+  }
+}
+
+/** Loads a page's module once, and draws it. */
+function Page({ id }) {
+  const [view, setView] = useState(() => (id === "overview" ? { id, show: Overview } : null));
+  const [error, setError] = useState(null);
+  const load = () => {
+    setError(null);
+    const done = wait();
+    Promise.resolve(views[id]()).then((m) => setView({ id, show: m.default ?? m }), setError).finally(done);
+  };
+  useEffect(load, [id]);
+  useLayoutEffect(() => {
+    document.title = `${t(`nav.${id}`)} · ${brand}`;
+  }, [id, language.value]);
+  if (error) return html`<${LoadError} error=${error} retry=${load} title=${t("page.error")} />`;
+  if (view?.id !== id) return html`<div class="page-head"><h1>${t(`nav.${id}`)}</h1></div>`;
+  return html`<${Guarded} key=${id}><${view.show} /><//>`;
+}
+
+/** Keeps a fault of one page from taking the rest away. */
+function Guarded({ children }) {
+  const [error, reset] = useErrorBoundary((e) => console.error(e));
+  if (!error) return children;
+  return html`<${Blank} failed icon="failed" title=${t("page.broken")} acts=${html`<button type="button" class="btn" onClick=${reset}><${Icon} name="refresh" />${t("retry")}</button>`}>${String(error.message ?? error)}<//>`;
+}
+
+function Lost() {
+  useLayoutEffect(() => {
+    document.title = `${t("page.lost")} · ${brand}`;
+  });
+  return html`<${Blank} icon="search" title=${t("page.lost")} acts=${html`<a class="btn" href="/dashboard">${t("page.lost.act")}</a>`}>${t("page.lost.more")}<//>`;
+}
+
+function App() {
+  if (failed.value) return html`<main class="login"><${LoadError} error=${failed.value} retry=${begin} title=${t("page.error")} /></main>`;
+  if (session.value === undefined) return null;
+  if (session.value === null) return html`<${LoginPage} />`;
+  const id = pageAt(place.value.path);
+  return html`<${Shell} current=${id}>${id === "" ? html`<${Lost} />` : html`<${Page} id=${id} />`}<//>`;
+}
+
+function LoginPage() {
+  useLayoutEffect(() => {
+    document.title = `${t("login.title")} · ${brand}`;
+  }, [language.value]);
+  return html`<${Login} />`;
+}
+
+// The page that one goes to is announced, and the keyboard begins there.
+let shownPath = place.value.path;
+function follow() {
+  if (place.value.path === shownPath) return;
+  shownPath = place.value.path;
+  document.getElementById("content")?.focus({ preventScroll: true });
+}
+
+const done = wait();
+await Promise.all([speak(firstLanguage()), begin()]);
+render(html`<${App} />`, document.getElementById("app"));
+followLinks((path) => path === "/" || path === "/dashboard" || path.startsWith("/dashboard/"));
+place.subscribe(() => queueMicrotask(follow));
+live.begin();
+done();

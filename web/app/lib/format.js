@@ -1,0 +1,130 @@
+// Numbers, times and durations as the reader writes them. Times are in the
+// reader's zone, with 24 hours.
+import { locale, t } from "./words.js";
+
+const cache = new Map();
+
+function made(kind, options) {
+  const key = kind.name + locale() + JSON.stringify(options);
+  let f = cache.get(key);
+  if (!f) cache.set(key, (f = new kind(locale(), options)));
+  return f;
+}
+
+/** The reader's time zone, as the API takes it. */
+export const zone = () => Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+
+/** 12480 → 12,480. */
+export const number = (n, digits = 0) => made(Intl.NumberFormat, { maximumFractionDigits: digits }).format(n);
+
+/**
+ * A large number with its unit apart: 1460000000 → { value: "1.46", unit: "B" },
+ * in Chinese { value: "14.6", unit: "亿" }. Up to 99,999 it is whole.
+ */
+export function short(n) {
+  if (Math.abs(n) < 100000) return { value: number(n, Math.abs(n) < 10 ? 2 : 0), unit: "" };
+  const parts = made(Intl.NumberFormat, { notation: "compact", maximumSignificantDigits: 3 }).formatToParts(n);
+  const of = (unit) => parts.filter((p) => (p.type === "compact") === unit && p.type !== "literal").map((p) => p.value).join("");
+  return { value: of(false), unit: of(true) };
+}
+
+/** The same as one piece of text: "1.46 B". */
+export function shortText(n) {
+  const { value, unit } = short(n);
+  return unit === "" ? value : `${value}\u202f${unit}`;
+}
+
+/** A share of 0 to 100 → "98.5%"; takes the API's texts as well. */
+export const percent = (p, digits = 1) =>
+  made(Intl.NumberFormat, { style: "percent", minimumFractionDigits: digits, maximumFractionDigits: digits }).format(Number(p) / 100);
+
+/** The share of a part, as percent shows it: never 0% or 100% where that is not so. */
+export function share(part, whole) {
+  if (whole === 0) return percent(0);
+  const p = (100 * part) / whole;
+  if (part > 0 && p < 0.1) return `<${percent(0.1)}`;
+  if (part < whole && p > 99.9) return percent(99.9);
+  return percent(p);
+}
+
+/** Milliseconds with their unit apart: { value: "412", unit: "ms" }. */
+export function millis(ms) {
+  if (ms === null || ms === undefined) return { value: "–", unit: "" };
+  if (ms < 1000) return { value: number(ms, ms < 10 ? 1 : 0), unit: t("unit.ms") };
+  if (ms < 60000) return { value: number(ms / 1000, ms < 10000 ? 1 : 0), unit: t("unit.s") };
+  return { value: number(ms / 60000, 1), unit: t("unit.min") };
+}
+
+export const millisText = (ms) => {
+  const { value, unit } = millis(ms);
+  return unit === "" ? value : `${value}\u202f${unit}`;
+};
+
+/** A size: 31900000 → "31.9 MB". */
+export function bytes(n) {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let i = 0;
+  for (; n >= 1000 && i < units.length - 1; i++) n /= 1000;
+  return `${number(n, i === 0 || n >= 100 ? 0 : 1)}\u202f${units[i]}`;
+}
+
+/** A length of time in seconds, in its two largest units: "3 h 28 min". */
+export function span(seconds) {
+  const s = Math.max(0, Math.round(seconds));
+  const say = (n, unit) => `${number(n)}\u202f${t(unit)}`;
+  if (s < 60) return say(s, "unit.s");
+  if (s < 3600) return two(s, 60, "unit.min", "unit.s", s < 600);
+  if (s < 86400) return two(s, 3600, "unit.h", "unit.min", true);
+  return two(s, 86400, "unit.d", "unit.h", s < 7 * 86400);
+
+  function two(whole, size, big, small, both) {
+    const per = size === 60 ? 1 : size === 3600 ? 60 : 3600;
+    let n = Math.floor(whole / size);
+    let rest = Math.round((whole - n * size) / per);
+    if (rest * per >= size) {
+      n++;
+      rest = 0;
+    }
+    return both && rest > 0 ? `${say(n, big)} ${say(rest, small)}` : say(n, big);
+  }
+}
+
+const asDate = (at) => (at instanceof Date ? at : new Date(at));
+const sameDay = (a, b) => a.toDateString() === b.toDateString();
+
+/** A time today is a time (14:31:52), an older or later one a date (20 Nov). */
+export function when(at, now = new Date()) {
+  const d = asDate(at);
+  if (sameDay(d, now)) return made(Intl.DateTimeFormat, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }).format(d);
+  return day(d, now);
+}
+
+/** A date, with the year where it is another one: 20 Nov, 20 Nov 2025. */
+export function day(at, now = new Date()) {
+  const d = asDate(at);
+  const year = d.getFullYear() === now.getFullYear() ? {} : { year: "numeric" };
+  return made(Intl.DateTimeFormat, { day: "numeric", month: "short", ...year }).format(d);
+}
+
+/** An hour and minute today (18:00), within the week with its day (Mon 08:00), else the date. */
+export function hour(at, now = new Date()) {
+  const d = asDate(at);
+  const clock = made(Intl.DateTimeFormat, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }).format(d);
+  if (sameDay(d, now)) return clock;
+  if (Math.abs(d - now) < 6.5 * 86400e3) return `${made(Intl.DateTimeFormat, { weekday: "short" }).format(d)} ${clock}`;
+  return day(d, now);
+}
+
+/** Date and time in full, with the zone's offset: what a hint over a time shows. */
+export const moment = (at) =>
+  made(Intl.DateTimeFormat, {
+    day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZoneName: "short",
+  }).format(asDate(at));
+
+/** Date and time to the minute: 2 Nov 2026, 10:04. */
+export const dated = (at) =>
+  made(Intl.DateTimeFormat, { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" }).format(asDate(at));
+
+/** How long until a time, or since it, in seconds; never below 0. */
+export const secondsUntil = (at, now = Date.now()) => Math.max(0, (asDate(at) - now) / 1000);
+export const secondsSince = (at, now = Date.now()) => Math.max(0, (now - asDate(at)) / 1000);

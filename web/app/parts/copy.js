@@ -1,0 +1,50 @@
+// What is meant to be copied: buttons, code, and secrets that are shown once.
+import { html, useEffect, useRef, useState } from "../lib/preact.js";
+import { t } from "../lib/words.js";
+import { Icon } from "./icon.js";
+import { toast } from "./toast.js";
+
+/** Puts a text on the clipboard; over plain HTTP, where browsers forbid that, by selecting it. */
+export async function copy(text) {
+  if (navigator.clipboard) {
+    try {
+      await navigator.clipboard.writeText(text);
+      return true;
+    } catch {
+      // not allowed here: the older way follows
+    }
+  }
+  const area = document.createElement("textarea");
+  area.value = text;
+  area.className = "sr-only";
+  (document.querySelector("dialog[open]") ?? document.body).append(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  return done;
+}
+
+/** A button that copies a text, or what a function gives (it may wait); it says that it did. */
+export function Copy({ text, label = t("copy"), words = false, class: more = "small" }) {
+  const [done, setDone] = useState(false);
+  const timer = useRef(0);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  const run = async () => {
+    const ok = await copy(typeof text === "function" ? await text() : text);
+    if (!ok) {
+      toast({ state: "failed", text: t("copy.failed"), more: t("copy.failed.more") });
+      return;
+    }
+    setDone(true);
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => setDone(false), 2000);
+  };
+  return html`<button type="button" class=${`btn ${more}${words ? "" : " square"}`} aria-label=${done ? t("copied") : label} title=${done ? t("copied") : label} onClick=${run}>
+    <${Icon} name=${done ? "check" : "copy"} />${words && (done ? t("copied") : label)}</button>`;
+}
+
+/** Code with a button that copies it. children is how it is drawn, text what is copied. */
+export const Code = ({ text, children, label }) => html`<div class="code"><pre tabindex="0">${children ?? text}</pre><${Copy} text=${text} label=${label} /></div>`;
+
+/** A secret that is shown once. */
+export const Secret = ({ text, label }) => html`<div class="secret"><code>${text}</code><${Copy} text=${text} label=${label} words class="" /></div>`;
