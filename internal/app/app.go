@@ -20,6 +20,7 @@ import (
 	"ollama-api-pool/internal/controlplane/admin"
 	"ollama-api-pool/internal/controlplane/jobs"
 	"ollama-api-pool/internal/controlplane/metrics"
+	"ollama-api-pool/internal/controlplane/web"
 	"ollama-api-pool/internal/dataplane"
 	"ollama-api-pool/internal/dataplane/auth"
 	"ollama-api-pool/internal/dataplane/cache"
@@ -29,6 +30,7 @@ import (
 	"ollama-api-pool/internal/gateway"
 	"ollama-api-pool/internal/storage/shared"
 	"ollama-api-pool/internal/storage/sqlstore"
+	sources "ollama-api-pool/web"
 )
 
 // How often what happens beside the requests is done.
@@ -70,6 +72,7 @@ type App struct {
 	server   *http.Server
 	failed   chan error // why the App cannot go on: of the server, of a loop
 	handler  atomic.Pointer[http.Handler]
+	pages    *web.Pages // nil: none
 	api      *admin.API
 	active   *inFlight
 
@@ -110,6 +113,10 @@ type App struct {
 func Start(ctx context.Context, cfg *config.Config, deps Deps) (*App, error) {
 	a := newApp(cfg, deps)
 	a.failed, a.active = make(chan error, 2), newInFlight()
+	var err error
+	if a.pages, err = web.New(web.Options{Files: sources.Files, Version: deps.Version, Log: deps.Log}); err != nil {
+		return nil, err
+	}
 	if err := a.start(ctx, deps); err != nil {
 		a.abandon()
 		return nil, err

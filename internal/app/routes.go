@@ -15,8 +15,8 @@ import (
 	"ollama-api-pool/internal/httpkit"
 )
 
-// routes is every address of the program: the data plane's, the admin API's,
-// and the few public ones.
+// routes is every address of the program: the data plane's, the pages', the
+// admin API's, and the few public ones.
 func (a *App) routes(deps Deps) (http.Handler, error) {
 	data, err := a.dataPlane(deps)
 	if err != nil {
@@ -56,11 +56,17 @@ func (a *App) routes(deps Deps) (http.Handler, error) {
 			data.ServeHTTP(w, r)
 		case path == "/health", path == "/health/ready":
 			a.health(w, r)
+		case a.forPages(r):
+			a.pages.ServeHTTP(w, r)
 		default:
 			api.ServeHTTP(w, r)
 		}
 	}), nil
 }
+
+// forPages reports whether a request is for the pages, which an App that works
+// on the store alone does not have.
+func (a *App) forPages(r *http.Request) bool { return a.pages != nil && a.pages.Serves(r) }
 
 // spoolDir is where large imports wait until they are complete, "" for in memory.
 func (a *App) spoolDir() string {

@@ -49,6 +49,10 @@ func (a *App) dispatch(w http.ResponseWriter, r *http.Request) {
 		a.health(w, r)
 		return
 	}
+	if !a.stopping.Load() && a.forPages(r) { // they need nothing that is being loaded
+		a.pages.ServeHTTP(w, r)
+		return
+	}
 	e := gateway.Errorf(gateway.KindUnavailable, "starting: the pool is being loaded")
 	if a.stopping.Load() {
 		e = gateway.Errorf(gateway.KindUnavailable, "stopping: no new requests are taken")

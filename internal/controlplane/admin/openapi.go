@@ -14,6 +14,8 @@ import (
 
 	"github.com/swaggest/openapi-go"
 	"github.com/swaggest/openapi-go/openapi31"
+
+	"ollama-api-pool/internal/httpkit"
 )
 
 var openAPIDoc = operation{
@@ -40,12 +42,7 @@ func (a *API) showOpenAPI(w http.ResponseWriter, r *http.Request) error {
 	}
 	h := w.Header()
 	h.Set("Cache-Control", "no-cache")
-	h.Set("Etag", d.tag)
-	if slices.ContainsFunc(strings.Split(r.Header.Get("If-None-Match"), ","), func(tag string) bool {
-		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
-		return tag == d.tag || tag == "*"
-	}) {
-		w.WriteHeader(http.StatusNotModified)
+	if httpkit.Unchanged(w, r, d.tag) {
 		return nil
 	}
 	h.Set("Content-Type", "application/json")

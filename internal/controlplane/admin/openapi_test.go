@@ -233,7 +233,7 @@ func TestOpenAPIDocument(t *testing.T) {
 // The check itself must be able to fail.
 func TestConformsNoticesWhatIsNotDescribed(t *testing.T) {
 	p := start(t)
-	p.call("GET /", "")
+	p.call("GET /", "", "Accept", "application/json")
 	c, err := contractOf()
 	if err != nil {
 		t.Fatal(err)
@@ -250,7 +250,8 @@ func TestConformsNoticesWhatIsNotDescribed(t *testing.T) {
 		"a field is missing":   {"GET", "/", 200, kind, `{"service":"s"}`, false},
 		"another type":         {"GET", "/", 200, kind, `{"service":"s","version":1}`, false},
 		"another status":       {"GET", "/", 201, kind, `{"service":"s","version":"v"}`, false},
-		"another content type": {"GET", "/", 200, "text/html", "<p>", false},
+		"a page":               {"GET", "/", 200, "text/html", "<p>", true},
+		"another content type": {"GET", "/", 200, "text/plain", "p", false},
 		"an error":             {"GET", "/admin/stats", 401, kind, `{"error":{"message":"m","type":"t","code":"c","param":null}}`, true},
 		"no error":             {"GET", "/admin/stats", 401, kind, `{"error":"m"}`, false},
 		"in a list":            {"GET", "/admin/tokens?x=1", 200, kind, `{"tokens":[{"id":1}]}`, false},

@@ -127,7 +127,8 @@ func (a *API) entry(h httpkit.Handler) http.Handler {
 		httpkit.Identify,
 		httpkit.AccessLog(a.opt.Log),
 		httpkit.Recover(a.opt.Log),
-		harden,
+		httpkit.NoStore,
+		httpkit.Harden("default-src 'none'; frame-ancestors 'none'", "no-referrer"), // nothing is to be done but to read it
 	), httpkit.WriteAdminError)
 }
 
@@ -175,9 +176,15 @@ type greeting struct {
 	Version string `json:"version"`
 }
 
-var greetDoc = operation{summary: "Name and version of the program", group: "System", answer: greeting{}, open: true}
+var greetDoc = operation{
+	summary: "Name and version of the program", group: "System", answer: greeting{}, open: true,
+	about: "Where `Accept` names application/json and not text/html; everybody else gets the dashboard.",
+	more:  map[int]any{http.StatusOK: "text/html"},
+}
 
-// greet says who is here.
+// greet says who is here, to programs: browsers are shown the dashboard before
+// they come here.
 func (a *API) greet(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Add("Vary", "Accept")
 	return httpkit.WriteJSON(w, http.StatusOK, greeting{Service: "ollama-api-pool", Version: a.opt.Version})
 }

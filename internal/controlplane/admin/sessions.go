@@ -152,19 +152,39 @@ func (a *API) logout(w http.ResponseWriter, r *http.Request) error {
 	return httpkit.WriteJSON(w, http.StatusOK, doneAnswer{Success: true})
 }
 
-var showSessionDoc = operation{
-	summary: "The session of the cookie", group: "Session", answer: sessionAnswer{},
-	about: "For a page that was loaded anew. 401 without a valid cookie, also with the admin token.", session: true,
+type sessionQuery struct {
+	Optional bool `query:"optional" description:"Answers 200 with null fields where there is no session, and not 401."`
 }
 
-// showSession gives the CSRF token of the session again.
+// foundSession is a session, or with nulls that there is none.
+type foundSession struct {
+	CSRFToken *string    `json:"csrfToken" description:"To be sent as X-CSRF-Token with every call that changes something."`
+	ExpiresAt *time.Time `json:"expiresAt"`
+}
+
+var showSessionDoc = operation{
+	summary: "The session of the cookie", group: "Session", query: sessionQuery{}, answer: foundSession{}, session: true,
+	about: "For a page that was loaded anew. 401 without a valid cookie, also with the admin token. With `optional=true` " +
+		"that is no error: the answer is 200, and its fields are null.",
+}
+
+// showSession gives the CSRF token of the session again. A page asks at its
+// start with optional, since a browser notes every 401 as an error.
 func (a *API) showSession(w http.ResponseWriter, r *http.Request) error {
-	s, found, err := a.sessionOf(r)
-	if err != nil {
+	var f faults
+	optional := f.truth(r, "optional")
+	if err := f.err(); err != nil {
 		return err
 	}
-	if !found {
-		return gateway.Errorf(gateway.KindUnauthorized, "there is no session: log in")
+	s, found, err := a.sessionOf(r)
+	switch {
+	case err != nil:
+		return err
+	case found:
+		until := s.ExpiresAt.UTC()
+		return httpkit.WriteJSON(w, http.StatusOK, foundSession{CSRFToken: &s.CSRF, ExpiresAt: &until})
+	case optional:
+		return httpkit.WriteJSON(w, http.StatusOK, foundSession{})
 	}
-	return httpkit.WriteJSON(w, http.StatusOK, sessionAnswer{CSRFToken: s.CSRF, ExpiresAt: s.ExpiresAt.UTC()})
+	return gateway.Errorf(gateway.KindUnauthorized, "there is no session: log in")
 }

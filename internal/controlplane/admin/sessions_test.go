@@ -52,6 +52,12 @@ func TestSessions(t *testing.T) {
 	nobody := []string{"Authorization", ""}
 	p.wantError("GET /admin/session", "", 401, "authentication_error", "authentication_error", "there is no session: log in", nobody...)
 	p.wantError("GET /admin/session", "", 401, "authentication_error", "authentication_error", "there is no session: log in")
+	const noSession = `{"csrfToken":null,"expiresAt":null}`
+	p.want("GET /admin/session?optional=true", "", 200, noSession, nobody...)
+	p.want("GET /admin/session?optional=true", "", 200, noSession) // the admin token is no session
+	p.want("GET /admin/session?optional=true", "", 200, noSession, "Authorization", "", "Cookie", "ollama_pool_session=fake-and-long-ended")
+	p.wantError("GET /admin/session?optional=false", "", 401, "authentication_error", "authentication_error", "there is no session: log in", nobody...)
+	p.wantInvalid("GET /admin/session?optional=perhaps", "", "optional must be true or false", nobody...)
 	p.wantError("POST /admin/logout", "", 401, "authentication_error", "authentication_error",
 		"the admin token is missing: send it as Authorization: Bearer …", nobody...)
 	p.wantError("POST /admin/login", `{"token":"`+wrongToken+`"}`, 401, "authentication_error", "authentication_error", "wrong admin token", nobody...)
@@ -75,7 +81,9 @@ func TestSessions(t *testing.T) {
 		}
 	}
 
-	p.want("GET /admin/session", "", 200, `{"csrfToken":"`+csrf+`","expiresAt":"TIME"}`, with(cookie)...)
+	for _, call := range []string{"GET /admin/session", "GET /admin/session?optional=true"} {
+		p.want(call, "", 200, `{"csrfToken":"`+csrf+`","expiresAt":"TIME"}`, with(cookie)...)
+	}
 	p.want("GET /admin/tokens", "", 200, `{"tokens":[],"total":0,"page":1,"pageSize":0,"totalPages":1}`, with(cookie)...)
 	add, body := "POST /admin/api-keys", `{"api_key":"`+annaKey+`"}`
 	for _, token := range []string{"", "x", csrf + "x", csrf[:len(csrf)-1]} {

@@ -12,19 +12,6 @@ import (
 	"ollama-api-pool/internal/httpkit"
 )
 
-// harden is the step that tells browsers to do nothing with an answer but read
-// it, and caches to forget it.
-func harden(next httpkit.Handler) httpkit.Handler {
-	return httpkit.NoStore(func(w http.ResponseWriter, r *http.Request) error {
-		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("X-Frame-Options", "DENY")
-		return next(w, r)
-	})
-}
-
 // ownOrigin is the step that turns away calls which a browser makes for the
 // page of another site, unless that site is allowed, and that answers a
 // browser's question whether it may call (preflight).

@@ -30,7 +30,7 @@ func TestHeadersOfEveryAnswer(t *testing.T) {
 		{"POST /admin/api-keys/fake-key-1234567890", 405, "GET, HEAD, DELETE, OPTIONS"},
 		{"OPTIONS /admin/tokens", 204, "GET, HEAD, POST, DELETE, OPTIONS"},
 	} {
-		a := p.call(c.call, "")
+		a := p.call(c.call, "", "Accept", "application/json") // without it / is the dashboard
 		if a.status != c.status || a.header.Get("Allow") != c.allow {
 			t.Errorf("%s: %d, Allow %q", c.call, a.status, a.header.Get("Allow"))
 		}
@@ -55,7 +55,7 @@ func TestHeadersOfEveryAnswer(t *testing.T) {
 			p.same(c.call, a.body, `{"error":{"message":"no such address","type":"invalid_request_error","code":"not_found","param":null}}`)
 		}
 	}
-	p.want("GET /", "", 200, `{"service":"ollama-api-pool","version":"1.2.3-test"}`, "Authorization", "")
+	p.want("GET /", "", 200, `{"service":"ollama-api-pool","version":"1.2.3-test"}`, "Authorization", "", "Accept", "application/json")
 	p.wantError("PUT /admin/stats", "", 405, "invalid_request_error", "invalid_request_error", "method PUT is not known here", "Authorization", "")
 }
 
