@@ -18,6 +18,7 @@ type call struct {
 	key     string
 	started time.Time
 	wrote   bool // the status is out
+	slow    int  // how many times as long as usual the answer takes; 0: once
 }
 
 // open makes a handler of what needs no key by itself; method "" takes all.
@@ -98,7 +99,7 @@ func (c *call) take(n int) bool {
 	if c.pace <= 0 {
 		return c.r.Context().Err() == nil
 	}
-	t := time.NewTimer(time.Duration(n) * c.pace)
+	t := time.NewTimer(time.Duration(n*max(c.slow, 1)) * c.pace)
 	defer t.Stop()
 	select {
 	case <-t.C:

@@ -3,7 +3,6 @@ package simulator
 import (
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"ollama-api-pool/internal/gateway"
@@ -119,9 +118,19 @@ func (c *call) authorized() bool {
 // to be answered after all.
 func (c *call) served(m model) bool {
 	fate := c.fate(c.key)
+	if fate == FateLeaving {
+		c.turn(c.key)
+	}
 	if fate == FateFlaky && c.flakes(c.key) {
 		c.refuse(http.StatusServiceUnavailable, "Service Temporarily Unavailable")
 		return false
+	}
+	if q, limited := quotas[fate]; limited {
+		if until := c.spend(c.key, q); !until.IsZero() {
+			c.refuseQuota(q, until)
+			return false
+		}
+		return true
 	}
 	if c.provider == gateway.OpenRouter {
 		return c.servedByOpenRouter(fate, m)
@@ -155,13 +164,7 @@ func (c *call) servedByOpenRouter(fate Fate, m model) bool {
 		c.refuseWith(http.StatusPaymentRequired, "Insufficient credits. Add more using https://openrouter.ai/settings/credits",
 			map[string]any{"limit_source": "openrouter_credits", "remedy_hint": "Add credits to your account."})
 	case fate == FateOverQuota, fate == FateOverWeek:
-		reset := strconv.FormatInt(nextDay(c.now()).UnixMilli(), 10)
-		limits := map[string]string{"X-RateLimit-Limit": "50", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset}
-		for name, value := range limits {
-			c.w.Header().Set(name, value)
-		}
-		c.refuseWith(http.StatusTooManyRequests, "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model requests per day",
-			map[string]any{"headers": limits})
+		c.refuseRate("Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model requests per day", 50, nextDay(c.now()))
 	case fate == FatePlan && m.extra:
 		c.refuseWith(http.StatusPaymentRequired, "Key limit exceeded. Manage it using https://openrouter.ai/settings/keys",
 			map[string]any{"limit_source": "openrouter_key_limit", "resets_at": nextDay(c.now()).Format(time.RFC3339)})
@@ -201,6 +204,10 @@ func generating(h func(c *call, a *ask, m model)) func(*call) {
 		case !ok:
 			c.refuse(http.StatusNotFound, fmt.Sprintf("model '%s' not found", a.Model))
 		case c.served(m):
+			c.slow = m.slow
+			if n := c.generated.Add(1); c.slowEvery > 0 && n%int64(c.slowEvery) == 0 {
+				c.slow = slowBy
+			}
 			h(c, &a, m)
 		}
 	}

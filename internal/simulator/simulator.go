@@ -13,6 +13,7 @@
 package simulator
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
 	"sync"
@@ -39,19 +40,32 @@ const (
 	FateOverWeek  Fate = "over week"  // 429: Ollama's weekly limit; at OpenRouter as FateOverQuota
 	FatePlan      Fate = "plan"       // works, but models that cost extra give 403 (OpenRouter: 402, the key's own limit)
 	FateFlaky     Fate = "flaky"      // every third request gives 503
+
+	// Those that change in the course of time.
+	FateHourly  Fate = "hourly quota"  // works, but now and then 429 until the account's window is over, see quotas
+	FateSession Fate = "session quota" // the same over a longer time; at OpenRouter 402, the key's own limit
+	FateLeaving Fate = "revoked later" // works for some requests, then as FateRevoked
 )
 
 // flakyEvery is how often a flaky key fails.
 const flakyEvery = 3
+
+// slowBy is how many times as long a slow answer takes, see Options.SlowEvery.
+const slowBy = 6
 
 // maxBody bounds what is read of a request, in bytes.
 const maxBody = 64 << 20
 
 // Options is what a Simulator is made from.
 type Options struct {
-	Keys map[string]Fate  // by secret; keys that are not here are revoked
-	Pace time.Duration    // between two streamed words; a whole answer takes as long as its stream would
-	Now  func() time.Time // the clock of what answers say; nil: time.Now
+	Keys     map[string]Fate   // by secret; keys that are not here are revoked
+	Accounts map[string]string // whose a key is, by secret; a key that is not here is an account of its own
+	Pace     time.Duration     // between two streamed words; a whole answer takes as long as its stream would
+	// SlowEvery makes one answer in so many take several times as long; 0: none.
+	SlowEvery int
+	// Window is how long an account rests that has used up its hourly quota; 0: an hour.
+	Window time.Duration
+	Now    func() time.Time // the clock of what answers say; nil: time.Now
 }
 
 // Call names what Calls counts.
@@ -63,26 +77,35 @@ type Call struct {
 // Simulator is an http.Handler that plays both upstreams. It may be used
 // concurrently.
 type Simulator struct {
-	keys    map[string]Fate // is not changed after New
-	pace    time.Duration
-	now     func() time.Time
-	routes  *http.ServeMux
-	counter atomic.Int64 // for the ids in answers
+	keys      map[string]Fate   // is not changed after New
+	accounts  map[string]string // nor is this
+	pace      time.Duration
+	slowEvery int
+	window    time.Duration
+	now       func() time.Time
+	routes    *http.ServeMux
+	counter   atomic.Int64 // for the ids in answers
+	generated atomic.Int64 // answers, to find the slow ones
 
 	// mu guards what follows.
 	mu    sync.Mutex
 	calls map[Call]int
-	turns map[string]int // requests of flaky keys
+	turns map[string]int      // requests of keys that are flaky or leave
+	spent map[string]spending // by account
 }
 
 // New makes a simulator.
 func New(o Options) *Simulator {
 	s := &Simulator{
-		keys:  maps.Clone(o.Keys),
-		pace:  o.Pace,
-		now:   o.Now,
-		calls: map[Call]int{},
-		turns: map[string]int{},
+		keys:      maps.Clone(o.Keys),
+		accounts:  maps.Clone(o.Accounts),
+		pace:      o.Pace,
+		slowEvery: o.SlowEvery,
+		window:    cmp.Or(o.Window, time.Hour),
+		now:       o.Now,
+		calls:     map[Call]int{},
+		turns:     map[string]int{},
+		spent:     map[string]spending{},
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -140,22 +163,6 @@ func (s *Simulator) count(key string, status int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls[Call{key, status}]++
-}
-
-// fate returns the fate of a key.
-func (s *Simulator) fate(key string) Fate {
-	if f, ok := s.keys[key]; ok {
-		return f
-	}
-	return FateRevoked
-}
-
-// flakes counts a request of a flaky key and says whether it is one that fails.
-func (s *Simulator) flakes(key string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.turns[key]++
-	return s.turns[key]%flakyEvery == 0
 }
 
 // face is the service and the dialect in which an address answers.
