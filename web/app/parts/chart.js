@@ -108,8 +108,8 @@ function Tip({ at, title, rows }) {
 }
 
 /** The numbers of a chart, for those who do not see it. */
-const Told = ({ label, heads, rows }) => html`<table class="sr-only"><caption>${label}</caption><thead><tr>${heads.map((h) => html`<th scope="col">${h}</th>`)}</tr></thead>
-  <tbody>${rows.map((r) => html`<tr>${r.map((c, i) => (i === 0 ? html`<th scope="row">${c}</th>` : html`<td>${c}</td>`))}</tr>`)}</tbody></table>`;
+const Told = ({ label, heads, rows }) => html`<div class="sr-only"><table><caption>${label}</caption><thead><tr>${heads.map((h) => html`<th scope="col">${h}</th>`)}</tr></thead>
+  <tbody>${rows.map((r) => html`<tr>${r.map((c, i) => (i === 0 ? html`<th scope="row">${c}</th>` : html`<td>${c}</td>`))}</tr>`)}</tbody></table></div>`;
 
 const okMark = html`<i class="swatch ok"></i>`;
 const badMark = html`<i class="swatch bad"></i>`;
