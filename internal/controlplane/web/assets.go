@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -56,10 +57,33 @@ func readAssets(files fs.FS) (assets map[string]*file, hash string, err error) {
 	return assets, hex.EncodeToString(all.Sum(nil)[:8]), err
 }
 
-// imported finds what a module loads at once, and not with import(): the
-// statements import … from "…", import "…" and export … from "…", with a
+// imported matches a statement with which a module loads another at once, and
+// not with import(): import … from "…", import "…" and export … from "…", with a
 // relative address.
-var imported = regexp.MustCompile(`(?:^|[\n;}])\s*(?:import|export)\b\s*(?:[\w$*{},\s]*\bfrom\s*)?["'](\.{1,2}/[^"'\n]+)["']`)
+var imported = regexp.MustCompile(`^(?:import|export)\b\s*(?:[\w$*{},\s]*\bfrom\s*)?["'](\.{1,2}/[^"'\n]+)["']`)
+
+// imports lists the addresses that a module loads at once. Only where a statement
+// may begin is looked closely: most of a module is something else.
+func imports(body []byte) (found []string) {
+	for i := 0; ; {
+		n := bytes.Index(body[i:], []byte("port"))
+		if n < 0 {
+			return found
+		}
+		begin := i + n - len("im")
+		i += n + len("port")
+		if begin < 0 {
+			continue
+		}
+		before := bytes.TrimRight(body[:begin], " \t")
+		if len(before) > 0 && !bytes.ContainsRune([]byte("\n;}"), rune(before[len(before)-1])) {
+			continue
+		}
+		if m := imported.FindSubmatch(body[begin:]); m != nil {
+			found = append(found, string(m[1]))
+		}
+	}
+}
 
 // graph lists the modules that a module loads, each once, those that are found
 // first in front. Without them told beforehand a browser would ask for them one
@@ -71,8 +95,8 @@ func graph(assets map[string]*file, entry string) []string {
 		if f == nil {
 			continue
 		}
-		for _, m := range imported.FindAllSubmatch(f.body, -1) {
-			to := path.Join(path.Dir(found[i]), string(m[1]))
+		for _, address := range imports(f.body) {
+			to := path.Join(path.Dir(found[i]), address)
 			if strings.HasSuffix(to, ".js") && assets[to] != nil && !slices.Contains(found, to) {
 				found = append(found, to)
 			}
