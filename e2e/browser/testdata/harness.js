@@ -1,0 +1,15 @@
+const at = id => document.getElementById(id);
+const say = text => { at("said").textContent = text; };
+at("plus").onclick = () => say("added " + at("account").value);
+at("copy").onclick = () => navigator.clipboard.writeText("a copied text");
+at("late").onclick = () => say("late");
+at("ask").onclick = () => at("sure").showModal();
+at("yes").onclick = () => { at("sure").close(); say("deleted"); };
+at("file").onchange = async e => say("file " + await e.target.files[0].text());
+at("status").onchange = e => say("status " + e.target.value);
+at("day").onchange = () => say("range 24 h");
+at("account").onkeydown = e => { if (e.key === "Enter") say("entered"); };
+document.querySelectorAll(".act").forEach((b, n) => { b.onclick = () => say("verified " + n); });
+setTimeout(() => { at("late").disabled = false; }, 100);
+say(`${navigator.language} ${matchMedia("(prefers-color-scheme: dark)").matches} ${matchMedia("(pointer: coarse)").matches} ${new Intl.NumberFormat().resolvedOptions().locale} ${new Date(0).getHours()} ${document.visibilityState}`);
+document.documentElement.dataset.ready = "true";
