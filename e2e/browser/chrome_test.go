@@ -37,7 +37,7 @@ var startBrowser = sync.OnceValues(func() (*chromium, error) {
 		on("disable-background-timer-throttling"), on("disable-backgrounding-occluded-windows"), on("disable-renderer-backgrounding"),
 		on("disable-ipc-flooding-protection"),
 		chromedp.Flag("disable-features", "Translate,OptimizationHints,MediaRouter,PaintHolding"),
-		chromedp.Flag("force-color-profile", "srgb"), chromedp.Flag("password-store", "basic"),
+		on("hide-scrollbars"), chromedp.Flag("force-color-profile", "srgb"), chromedp.Flag("password-store", "basic"),
 		// Nothing leaves this machine, whatever a page asks for.
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
 		chromedp.Flag("proxy-server", "direct://"),

@@ -273,11 +273,19 @@ func (p *Page) SideScroll() int {
 	return Eval[int](p, "Math.max(document.documentElement.scrollWidth, document.body.scrollWidth) - document.documentElement.clientWidth")
 }
 
-// Frames waits until the browser has drawn twice, so that what it was told is
-// laid out and shown.
-func (p *Page) Frames() {
+// Settle waits until the browser has drawn what it was told, and no transition
+// runs any more.
+func (p *Page) Settle() {
 	p.t.Helper()
-	Eval[bool](p, "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
+	Eval[bool](p, `new Promise(done => {
+		const runs = a => a.playState === "running" && a.effect?.getComputedTiming().endTime !== Infinity;
+		let still = 0;
+		const look = () => {
+			still = document.getAnimations().some(runs) ? 0 : still + 1;
+			still > 2 ? done(true) : requestAnimationFrame(look);
+		};
+		requestAnimationFrame(look);
+	})`)
 }
 
 // Eval evaluates an expression in the page, awaits it where it is a promise,

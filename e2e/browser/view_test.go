@@ -125,8 +125,15 @@ func (p *Page) Screenshot(name string) {
 func (p *Page) shoot(ctx context.Context, name string) { _ = p.screenshot(ctx, name) }
 
 func (p *Page) screenshot(ctx context.Context, name string) error {
+	height, err := evaluate[int](ctx, "Math.max(innerHeight, document.documentElement.scrollHeight)")
+	if err != nil {
+		return err
+	}
 	yes := true
-	res, err := chromedp.Call(ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{CaptureBeyondViewport: &yes, OptimizeForSpeed: &yes})
+	res, err := chromedp.Call(ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{
+		Clip:                  &page.Viewport{Width: float64(p.view.Width), Height: float64(height), Scale: 1},
+		CaptureBeyondViewport: &yes, OptimizeForSpeed: &yes,
+	})
 	if err != nil {
 		return err
 	}
@@ -158,7 +165,7 @@ func (p *Page) matrix(name, address string, prepare func(p *Page)) {
 			}
 			for _, dark := range []bool{false, true} {
 				p.Look(View{Width: width, Dark: dark, Lang: lang})
-				p.Frames()
+				p.Settle()
 				if over := p.SideScroll(); over > 0 {
 					p.t.Errorf("%s at %s: the page is %d pixels wider than the window: %s", address, p.view, over, p.widest())
 				}
