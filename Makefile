@@ -16,6 +16,10 @@ LDFLAGS = -X ollama-api-pool/internal/cli.version=$(VERSION)
 MODULES := . e2e bench
 LINT := $(GO) tool -modfile='$(CURDIR)/tools/go.mod' golangci-lint
 LINT_PATH := $(GO) tool -n -modfile='$(CURDIR)/tools/go.mod' golangci-lint
+ESBUILD := $(GO) tool -modfile='$(CURDIR)/tools/go.mod' esbuild
+
+# The oldest browsers that the pages are made for.
+BROWSERS := chrome123,firefox125,safari17.5
 
 # The race detector, for everything but the C library that the SQLite engine was
 # translated from: its loads and stores are one thread's at a time, and to watch
@@ -80,7 +84,7 @@ check: ## all that must hold before a change is done; CI runs this
 	@scripts/check $(MODULES)
 
 .PHONY: lint
-lint: lint-build ## run the linters of .golangci.yml
+lint: lint-build lint-web ## run the linters of .golangci.yml, and look through the modules of the pages
 	@linter=$$($(LINT_PATH)) && for m in $(MODULES); do \
 		echo "golangci-lint run ($$m)"; \
 		(cd $$m && GOFLAGS="$$($(GO) env GOFLAGS) $(LINT_GOFLAGS)" "$$linter" run ./...) || exit; \
@@ -89,6 +93,19 @@ lint: lint-build ## run the linters of .golangci.yml
 .PHONY: lint-build
 lint-build:
 	@$(LINT) version
+	@$(ESBUILD) --version
+
+# Nothing is built of the pages. This finds what a browser would only say when
+# it gets there: faults of syntax, names that a module does not export, keys that
+# stand in an object twice, styles that are not understood.
+.PHONY: lint-web
+lint-web:
+	@check() { \
+		echo "esbuild ($$1)" && found=$$($(ESBUILD) "$$@" --target=$(BROWSERS) --log-level=warning --outfile=/dev/null 2>&1) && [ -z "$$found" ] || \
+			{ echo "$$found" >&2; exit 1; }; \
+	} && check web/app/main.js --bundle --format=esm && check web/app/stats.js --bundle --format=esm && \
+		check web/app/docs.js --bundle --format=esm && check web/app/early.js && \
+		check web/style/style.css --bundle '--external:*.svg'
 
 .PHONY: lint-fmt
 lint-fmt:

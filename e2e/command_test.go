@@ -65,7 +65,7 @@ func TestEmptyPool(t *testing.T) {
 	i.secrets.plant(key)
 	i.Start()
 	said := i.Out.String()
-	for _, want := range []string{builtVersion, "listening on  " + i.URL(), i.Data, filepath.Join(i.Data, "admin-token"), "0 keys, 0 client tokens"} {
+	for _, want := range []string{builtVersion, "listening on  " + i.URL(), "The dashboard is at " + i.URL() + "/dashboard", i.Data, filepath.Join(i.Data, "admin-token"), "0 keys, 0 client tokens"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("without %q:\n%s", want, said)
 		}

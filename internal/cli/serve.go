@@ -76,8 +76,9 @@ func (p *program) greet(cfg *config.Config, a *app.App) {
 	} else {
 		b.WriteString("  admin token   from the settings (ADMIN_TOKEN)\n")
 	}
+	fmt.Fprintf(&b, "\nThe dashboard is at %s/dashboard: log in with the admin token.\n", a.URL())
 	if a.Keys() == 0 {
-		fmt.Fprintf(&b, "\nThe pool is empty. In another terminal%s:\n\n  %[2]s keys import FILE\n  %[2]s tokens create NAME\n", p.alsoNeeded(), p.elsewhere())
+		fmt.Fprintf(&b, "\nThe pool is empty. Fill it there, or in another terminal%s:\n\n  %[2]s keys import FILE\n  %[2]s tokens create NAME\n", p.alsoNeeded(), p.elsewhere())
 		b.WriteString("\nFILE holds one key a line. The second prints a token for your client, once.\n")
 	}
 	b.WriteString("\nCtrl-C stops.\n")
