@@ -105,8 +105,8 @@ export function LiveMark() {
 }
 
 /** The frame of the pages outside the dashboard: /stats and /api-docs. */
-export const Plain = ({ children, actions, end }) => html`<a class="skip" href="#content">${t("skip")}</a>
-  <div class="plain">
+export const Plain = ({ children, actions, end, wide = false }) => html`<a class="skip" href="#content">${t("skip")}</a>
+  <div class=${`plain${wide ? " wide" : ""}`}>
     <header class="plain-head"><a class="brand" href="/stats"><${Mark} /><span>${brand}</span></a><div class="actions">${actions}<${ThemeButton} /><${LanguageButton} />${end}</div></header>
     <main id="content" class="stack" tabindex="-1"><${Patterns} />${children}</main>
   </div>
