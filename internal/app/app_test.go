@@ -9,6 +9,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"ollama-api-pool/internal/controlplane/web"
+	sources "ollama-api-pool/web"
 )
 
 func TestBrokenLoopIsAFailure(t *testing.T) {
@@ -50,6 +53,37 @@ func TestServerLogLevels(t *testing.T) {
 		if !strings.Contains(out.String(), "level="+level) {
 			t.Errorf("%q is logged as %s", message, out.String())
 		}
+	}
+}
+
+// The pages need no pool: they are there while it is being loaded, and gone when
+// the program stops.
+func TestPagesWhileStarting(t *testing.T) {
+	a := &App{cfg: settings(t, t.TempDir()), log: slog.New(slog.DiscardHandler)}
+	var err error
+	if a.pages, err = web.New(web.Options{Files: sources.Files, Log: a.log}); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(address, accept string) int {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, address, http.NoBody)
+		r.Header.Set("Accept", accept)
+		w := httptest.NewRecorder()
+		a.dispatch(w, r)
+		return w.Code
+	}
+	for address, want := range map[string]int{
+		"/": 200, "/dashboard/keys": 200, "/stats": 200, "/assets/x/app/main.js": 200, "/dashboard/none": 404, "/admin/session?optional=true": 503,
+	} {
+		if got := ask(address, "text/html"); got != want {
+			t.Errorf("%s: %d, want %d", address, got, want)
+		}
+	}
+	if got := ask("/", "application/json"); got != 503 {
+		t.Errorf("the greeting: %d", got)
+	}
+	a.stopping.Store(true)
+	if got := ask("/dashboard", "text/html"); got != 503 {
+		t.Errorf("stopping: %d", got)
 	}
 }
 
