@@ -62,7 +62,7 @@ func Admin[T any](tb testing.TB, i *Instance, method, path string, body any) T {
 
 // tryAdmin is Admin for calls that may fail, as to a process that is killed.
 func tryAdmin[T any](ctx context.Context, i *Instance, method, path string, body any) (out T, err error) {
-	status, answer, err := do(ctx, method, i.url+path, i.admin, body)
+	status, answer, err := do(ctx, method, i.URL()+path, i.AdminToken(), body)
 	if err != nil {
 		return out, err
 	}

@@ -31,7 +31,7 @@ type answered struct {
 
 // Ask makes a call whose answer is looked through for the planted secrets.
 func (i *Instance) Ask(ctx context.Context, c call) (answered, error) {
-	req, err := http.NewRequestWithContext(ctx, c.method, i.url+c.path, c.body)
+	req, err := http.NewRequestWithContext(ctx, c.method, i.URL()+c.path, c.body)
 	if err != nil {
 		return answered{}, err
 	}
@@ -39,7 +39,7 @@ func (i *Instance) Ask(ctx context.Context, c call) (answered, error) {
 		req.Header.Set("Content-Type", c.kind)
 	}
 	if !c.anonymous {
-		req.Header.Set("Authorization", "Bearer "+i.admin)
+		req.Header.Set("Authorization", "Bearer "+i.AdminToken())
 	}
 	for name, value := range c.header {
 		req.Header.Set(name, value)

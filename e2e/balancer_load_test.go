@@ -60,7 +60,7 @@ func TestBalancerRollingRestart(t *testing.T) {
 		i.Signal(syscall.SIGTERM)
 		name := fmt.Sprintf("instances/pool-%d is ", n+1)
 		await(t, "word that "+name+"DOWN", func() bool { return strings.Contains(b.Log.String(), name+"DOWN") })
-		if !i.running() {
+		if !i.Running() {
 			t.Errorf("instance %d ended before the balancer had noticed", n+1)
 		}
 		if code := i.Wait(); code != 0 {

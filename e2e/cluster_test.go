@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"ollama-api-pool/e2e/program"
 	"ollama-api-pool/internal/testkit/servers"
 )
 
@@ -74,7 +75,7 @@ func newCluster(tb testing.TB, up []string, databases []string, settings ...stri
 		i.awaitServing()
 		c.Front.set(n, i.URL())
 	}
-	c.Via = &Instance{tb: tb, url: c.Front.URL, admin: clusterAdmin}
+	c.Via = &Instance{tb: tb, Process: program.At(c.Front.URL, clusterAdmin)}
 	return c
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"ollama-api-pool/e2e/program"
 	"ollama-api-pool/internal/testkit"
 )
 
@@ -65,7 +66,7 @@ func TestEmptyPool(t *testing.T) {
 	i.secrets.plant(key)
 	i.Start()
 	said := i.Out.String()
-	for _, want := range []string{builtVersion, "listening on  " + i.URL(), "The dashboard is at " + i.URL() + "/dashboard", i.Data, filepath.Join(i.Data, "admin-token"), "0 keys, 0 client tokens"} {
+	for _, want := range []string{program.Version, "listening on  " + i.URL(), "The dashboard is at " + i.URL() + "/dashboard", i.Data, filepath.Join(i.Data, "admin-token"), "0 keys, 0 client tokens"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("without %q:\n%s", want, said)
 		}
@@ -76,7 +77,7 @@ func TestEmptyPool(t *testing.T) {
 	})
 	var commands []string
 	for line := range strings.Lines(said) {
-		if strings.Contains(line, program+" ") {
+		if strings.Contains(line, built+" ") {
 			commands = append(commands, strings.TrimSpace(line))
 		}
 	}

@@ -68,7 +68,7 @@ func TestEveryOperationAsksWhoCalls(t *testing.T) {
 func (i *Instance) login(t *testing.T) (cookie, csrf string) {
 	t.Helper()
 	got, err := i.Ask(t.Context(), func() call {
-		c := withJSON("POST", "/admin/login", map[string]any{"token": i.admin})
+		c := withJSON("POST", "/admin/login", map[string]any{"token": i.AdminToken()})
 		c.anonymous = true
 		return c
 	}())
@@ -245,7 +245,7 @@ func wrongCredentials(t *testing.T, i *Instance, all []operation, names map[stri
 				}
 			}
 		default:
-			if got := ask(&o, map[string]string{"Authorization": "Bearer " + i.admin}); got.Status != http.StatusUnauthorized {
+			if got := ask(&o, map[string]string{"Authorization": "Bearer " + i.AdminToken()}); got.Status != http.StatusUnauthorized {
 				t.Errorf("%s with the admin token: %d", name, got.Status)
 			}
 		}
@@ -261,7 +261,7 @@ func watch(t *testing.T, i *Instance, token string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+i.admin)
+	req.Header.Set("Authorization", "Bearer "+i.AdminToken())
 	resp, err := patient.Do(req)
 	if err != nil {
 		t.Fatal(err)

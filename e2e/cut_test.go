@@ -102,7 +102,7 @@ func broken(i *Instance, u *upload, c cut, id string) (status int, err error) {
 		length = "Transfer-Encoding: chunked"
 	}
 	if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: pool\r\nAuthorization: Bearer %s\r\nX-Request-Id: %s\r\nContent-Type: %s\r\n%s\r\n\r\n",
-		u.path, i.admin, id, u.kind, length); err != nil {
+		u.path, i.AdminToken(), id, u.kind, length); err != nil {
 		return 0, err
 	}
 	part := u.body[:c.at]
@@ -228,10 +228,10 @@ func spools(t *testing.T, i *Instance) (all []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !i.running() {
+	if !i.Running() {
 		return named
 	}
-	dir := fmt.Sprintf("/proc/%d/fd", i.cmd.Process.Pid)
+	dir := fmt.Sprintf("/proc/%d/fd", i.PID())
 	open, err := os.ReadDir(dir)
 	if err != nil {
 		return named // no such thing on this system
@@ -273,7 +273,7 @@ func TestLargeImportCutOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: pool\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
-			u.path, i.admin, u.kind, len(u.body)); err != nil {
+			u.path, i.AdminToken(), u.kind, len(u.body)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := conn.Write(u.body[:len(u.body)-1]); err != nil {

@@ -217,7 +217,7 @@ func TestStartWithoutDatabase(t *testing.T) {
 		all[name] = i
 	}
 	for name, i := range all {
-		awaitWithin(t, 45*time.Second, "end of the start where "+name, func() bool { return !i.running() })
+		awaitWithin(t, 45*time.Second, "end of the start where "+name, func() bool { return !i.Running() })
 		code := i.Wait()
 		said := withoutWarnings(i.Err.String())
 		lines := strings.Split(strings.TrimSpace(said), "\n")

@@ -1,16 +1,12 @@
 package e2e
 
 import (
-	"errors"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
-	"strings"
 	"syscall"
 	"testing"
-	"time"
 
+	"ollama-api-pool/e2e/program"
 	"ollama-api-pool/internal/testkit"
 )
 
@@ -18,20 +14,8 @@ import (
 // outlives it. It belongs to the test's goroutine, but for URL, Admin and what
 // builds on them.
 type Instance struct {
-	tb   testing.TB
-	Home string // its working directory
-	Data string // its data directory
-	Path string // of the program
-	Args []string
-	Env  []string
-
-	Out testkit.SafeBuffer // what it printed since it was started
-	Err testkit.SafeBuffer // what it logged since it was started
-
-	url     string
-	admin   string // the admin token
-	cmd     *exec.Cmd
-	exited  chan struct{}
+	*program.Process
+	tb      testing.TB
 	secrets plantedSecrets
 }
 
@@ -39,16 +23,9 @@ type Instance struct {
 // for the environment; nothing else of the test's own environment reaches it.
 func newInstance(tb testing.TB, settings ...string) *Instance {
 	tb.Helper()
-	home := tb.TempDir()
-	i := &Instance{tb: tb, Home: home, Data: filepath.Join(home, "data"), Path: program, Args: []string{"serve"}}
-	i.Env = append([]string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + home,
-		"LISTEN_ADDR=127.0.0.1:0", "DATA_DIR=" + i.Data, "LOG_LEVEL=debug",
-		// A race ends the process with this code, see exitedBadly.
-		"GORACE=halt_on_error=1 exitcode=66",
-	}, settings...)
+	i := &Instance{tb: tb, Process: program.New(built, tb.TempDir(), settings...)}
 	tb.Cleanup(func() {
-		if i.running() {
+		if i.Running() {
 			i.Kill()
 		}
 	})
@@ -63,11 +40,6 @@ func start(tb testing.TB, up *upstream, settings ...string) *Instance {
 	return i
 }
 
-var (
-	listening  = regexp.MustCompile(`(?m)^  listening on  (http://\S+)$`)
-	adminToken = regexp.MustCompile(`(?m)^  admin token   in (.+)$`)
-)
-
 // Start starts the process and waits until it says that it serves.
 func (i *Instance) Start() {
 	i.tb.Helper()
@@ -75,44 +47,18 @@ func (i *Instance) Start() {
 	i.awaitServing()
 }
 
-// awaitServing waits until a process that was started says that it serves, and
-// reads where.
+// awaitServing waits until a process that was started says that it serves.
 func (i *Instance) awaitServing() {
 	i.tb.Helper()
-	await(i.tb, "word of the program that it serves", func() bool {
-		if !i.running() {
-			i.tb.Fatalf("the program ended at once:\n%s%s", i.Out.String(), i.Err.String())
-		}
-		return strings.Contains(i.Out.String(), "Ctrl-C stops")
-	})
-	said := i.Out.String()
-	if i.url = found(listening, said); i.url == "" {
-		i.tb.Fatalf("the program does not say where it listens:\n%s", said)
+	if err := i.AwaitServing(patience); err != nil {
+		i.tb.Fatal(err)
 	}
-	if path := found(adminToken, said); path != "" {
-		token, err := os.ReadFile(filepath.Join(i.Home, relative(i.Home, path)))
-		if err != nil {
-			i.tb.Fatal(err)
-		}
-		i.admin = strings.TrimSpace(string(token))
-	} else {
-		for _, setting := range i.Env {
-			if token, ok := strings.CutPrefix(setting, "ADMIN_TOKEN="); ok {
-				i.admin = token
-			}
-		}
+	if i.Args[0] != "demo" { // which shows it on purpose
+		i.secrets.plant(i.AdminToken())
 	}
-	i.secrets.plant(i.admin)
 }
 
-// relative makes a path that the program printed relative to its directory.
-func relative(home, path string) string {
-	if rel, err := filepath.Rel(home, path); err == nil && filepath.IsAbs(path) {
-		return rel
-	}
-	return path
-}
-
+// found returns what the first group of a pattern matches.
 func found(re *regexp.Regexp, text string) string {
 	if m := re.FindStringSubmatch(text); m != nil {
 		return m[1]
@@ -123,38 +69,16 @@ func found(re *regexp.Regexp, text string) string {
 // launch starts the process and does not wait for anything.
 func (i *Instance) launch() {
 	i.tb.Helper()
-	i.Out.Reset()
-	i.Err.Reset()
-	i.cmd = exec.Command(i.Path, i.Args...) //nolint:noctx // Stop and Kill end it
-	i.cmd.Dir, i.cmd.Env, i.cmd.Stdout, i.cmd.Stderr = i.Home, i.Env, &i.Out, &i.Err
-	if err := i.cmd.Start(); err != nil {
-		i.tb.Fatalf("start the program: %v", err)
-	}
-	exited, cmd := make(chan struct{}), i.cmd
-	i.exited = exited
-	go func() {
-		_ = cmd.Wait() // how it ended is in its ProcessState
-		close(exited)
-	}()
-}
-
-func (i *Instance) running() bool {
-	if i.cmd == nil {
-		return false
-	}
-	select {
-	case <-i.exited:
-		return false
-	default:
-		return true
+	if err := i.Launch(); err != nil {
+		i.tb.Fatal(err)
 	}
 }
 
 // Signal sends a signal and does not wait for anything.
 func (i *Instance) Signal(s os.Signal) {
 	i.tb.Helper()
-	if err := i.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		i.tb.Fatalf("send %v: %v", s, err)
+	if err := i.Send(s); err != nil {
+		i.tb.Fatal(err)
 	}
 }
 
@@ -162,15 +86,12 @@ func (i *Instance) Signal(s os.Signal) {
 // signal. What it logged is looked through for secrets and for faults.
 func (i *Instance) Wait() int {
 	i.tb.Helper()
-	select {
-	case <-i.exited:
-	case <-time.After(patience):
-		i.Signal(syscall.SIGQUIT) // the goroutines come out on Err
-		<-i.exited
-		i.tb.Fatalf("the program does not end:\n%s", i.Err.String())
+	code, err := i.AwaitEnd(patience)
+	if err != nil {
+		i.tb.Fatal(err)
 	}
 	i.checkLogs()
-	return i.cmd.ProcessState.ExitCode()
+	return code
 }
 
 // Stop ends the process in an orderly way and expects that it says so.
@@ -197,21 +118,12 @@ func (i *Instance) Restart() {
 	i.Start()
 }
 
-// URL is where the instance listens.
-func (i *Instance) URL() string { return i.url }
-
-// Log is all that the process has written since it was started.
-func (i *Instance) Log() string { return i.Out.String() + i.Err.String() }
-
 // checkLogs fails the test if the process wrote a secret down, or tells of a
 // fault of its own.
 func (i *Instance) checkLogs() {
 	i.tb.Helper()
-	log := i.Log()
-	testkit.MustNotContain(i.tb, log, i.secrets.list()...)
-	for _, bad := range []string{"DATA RACE", "panic", "level=ERROR", "goroutine "} {
-		if strings.Contains(log, bad) {
-			i.tb.Errorf("the program logged %q:\n%s", bad, log)
-		}
+	testkit.MustNotContain(i.tb, i.Log(), i.secrets.list()...)
+	if bad := i.Faults(); len(bad) > 0 {
+		i.tb.Errorf("the program logged %q:\n%s", bad, i.Log())
 	}
 }

@@ -225,7 +225,7 @@ func exports(t *testing.T, i *Instance) {
 		t.Error("a masked export is logged as a whole one")
 	}
 	// Whole keys are asked for: the one place where they may be seen.
-	status, whole, err := do(t.Context(), "GET", i.URL()+"/admin/api-keys/export?reveal=true&search=@g42.", i.admin, nil)
+	status, whole, err := do(t.Context(), "GET", i.URL()+"/admin/api-keys/export?reveal=true&search=@g42.", i.AdminToken(), nil)
 	if err != nil || status != http.StatusOK || bytes.Count(whole, []byte(manyMark)) != manyKeys/100 || bytes.Contains(whole, []byte(linePassword)) {
 		t.Errorf("a whole export: %d, %d keys, %v", status, bytes.Count(whole, []byte(manyMark)), err)
 	}

@@ -13,7 +13,7 @@ import (
 // metricSum adds up one of the program's own metrics.
 func metricSum(t *testing.T, i *Instance, name string, p gateway.ProviderName) (sum int) {
 	t.Helper()
-	status, text, err := do(t.Context(), http.MethodGet, i.URL()+"/metrics", i.admin, nil)
+	status, text, err := do(t.Context(), http.MethodGet, i.URL()+"/metrics", i.AdminToken(), nil)
 	if err != nil || status != http.StatusOK {
 		t.Fatalf("/metrics: %d %v", status, err)
 	}

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"ollama-api-pool/e2e/program"
 )
 
 // ollamaCommand builds the ollama command beside the tests that do not need it.
@@ -39,7 +41,7 @@ const ollamaModule = "github.com/ollama/ollama"
 // ollamacmd/standin: they belong to its server half, which loads models, and
 // cannot be built from the published module, which lacks some of its C++.
 func (o *ollamaCommand) build(tree string) error {
-	out, err := goOutput("ollamacmd", nil, "mod", "download", "-json", ollamaModule)
+	out, err := program.Go("ollamacmd", nil, "mod", "download", "-json", ollamaModule)
 	if err != nil {
 		return err
 	}
@@ -54,7 +56,7 @@ func (o *ollamaCommand) build(tree string) error {
 	if err != nil {
 		return err
 	}
-	_, err = goOutput("ollamacmd", []string{"CGO_ENABLED=0"}, "build", "-buildvcs=false", "-trimpath", "-modfile="+mod,
+	_, err = program.Go("ollamacmd", []string{"CGO_ENABLED=0"}, "build", "-buildvcs=false", "-trimpath", "-modfile="+mod,
 		"-ldflags=-s -w -X "+ollamaModule+"/version.Version="+strings.TrimPrefix(source.Version, "v"), "-o", o.path, ollamaModule)
 	return err
 }

@@ -44,7 +44,7 @@ func follow(t *testing.T, script string) {
 	if err := os.Mkdir(filepath.Join(i.Home, "bin"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(program, filepath.Join(i.Home, "bin", "ollama-api-pool")); err != nil {
+	if err := os.Symlink(built, filepath.Join(i.Home, "bin", "ollama-api-pool")); err != nil {
 		t.Fatal(err)
 	}
 	i.Start()

@@ -47,6 +47,10 @@ func New(path, home string, settings ...string) *Process {
 	return p
 }
 
+// At stands for a process that somebody else runs, by its address and its admin
+// token. It cannot be launched.
+func At(url, admin string) *Process { return &Process{url: url, admin: admin} }
+
 // Launch starts the process and does not wait for anything.
 func (p *Process) Launch() error {
 	p.Out.Reset()
@@ -68,6 +72,7 @@ func (p *Process) Launch() error {
 var (
 	listening  = regexp.MustCompile(`(?m)^  listening on  (http://\S+)$`)
 	adminToken = regexp.MustCompile(`(?m)^  admin token   in (.+)$`)
+	shownToken = regexp.MustCompile(`(?m)^  admin token   (\S+) \(for this run only\)$`) // by the demo
 )
 
 // AwaitServing waits until a process that was launched says that it serves,
@@ -89,6 +94,9 @@ func (p *Process) AwaitServing(within time.Duration) error {
 			return fmt.Errorf("read the admin token: %w", err)
 		}
 		p.admin = strings.TrimSpace(string(token))
+		return nil
+	}
+	if p.admin = found(shownToken, said); p.admin != "" {
 		return nil
 	}
 	for _, setting := range p.Env {
