@@ -21,18 +21,21 @@ export class CallError extends Error {
   }
 }
 
-async function failure(response) {
-  let error = {};
-  try {
-    error = (await response.json()).error ?? {};
-  } catch {
-    // not ours: a proxy's page
+/**
+ * What a call was refused with, from what the answer's error says (undefined
+ * where it is not ours, as a proxy's page), its status, and a function that gives
+ * a header. Where the session has ended, that is noted.
+ */
+export function refused(path, error, status, header) {
+  if (status === 401 && path !== "/admin/login" && session.value) {
+    parting.value = "ended";
+    session.value = null;
   }
-  return new CallError(error.message || t("error.status", { status: String(response.status) }), {
-    status: response.status,
-    code: error.code ?? "",
-    request: response.headers.get("X-Request-Id") ?? "",
-    retryAfter: Number(response.headers.get("Retry-After")) || 0,
+  return new CallError(error?.message || t("error.status", { status: String(status) }), {
+    status,
+    code: error?.code ?? "",
+    request: header("X-Request-Id") ?? "",
+    retryAfter: Number(header("Retry-After")) || 0,
   });
 }
 
@@ -60,12 +63,13 @@ export async function send(method, path, { query, json, body, headers = {}, sign
     throw new CallError(t("error.away"));
   }
   if (response.ok) return response;
-  const e = await failure(response);
-  if (e.status === 401 && path !== "/admin/login" && session.value) {
-    parting.value = "ended";
-    session.value = null;
+  let error;
+  try {
+    error = (await response.json()).error;
+  } catch {
+    // not ours: a proxy's page
   }
-  throw e;
+  throw refused(path, error, response.status, (name) => response.headers.get(name));
 }
 
 /** Makes a call and returns what its answer says. */

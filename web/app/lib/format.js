@@ -121,6 +121,13 @@ export const moment = (at) =>
     day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZoneName: "short",
   }).format(asDate(at));
 
+/** Date and time to the minute, with the year where it is another one: 20 Nov, 09:02. */
+export function stamp(at, now = new Date()) {
+  const d = asDate(at);
+  const year = d.getFullYear() === now.getFullYear() ? {} : { year: "numeric" };
+  return made(Intl.DateTimeFormat, { day: "numeric", month: "short", ...year, hour: "2-digit", minute: "2-digit", hourCycle: "h23" }).format(d);
+}
+
 /** Date and time to the minute: 2 Nov 2026, 10:04. */
 export const dated = (at) =>
   made(Intl.DateTimeFormat, { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" }).format(asDate(at));

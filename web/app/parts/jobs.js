@@ -4,19 +4,25 @@ import { html, useEffect, useState } from "../lib/preact.js";
 import { get, post } from "../lib/api.js";
 import { number } from "../lib/format.js";
 import { jobs } from "../lib/live.js";
+import { wait } from "../lib/ready.js";
 import { t } from "../lib/words.js";
 import { Button } from "./form.js";
 import { toastError } from "./toast.js";
 
 const every = 1000; // ms between looks while the live figures are silent
 
-/** Follows a job by its id until it has ended, also one that ended before: its state as the API tells it, or null. */
+/**
+ * Follows a job by its id until it has ended, also one that ended before: its
+ * state as the API tells it; undefined until that is known, null where there is
+ * no such job.
+ */
 export function useJob(id) {
-  const [job, setJob] = useState(null);
+  const [job, setJob] = useState(undefined);
   const running = jobs.value.find((j) => j.id === id);
   useEffect(() => {
-    setJob(null);
+    setJob(id ? undefined : null);
     if (!id) return undefined;
+    const known = wait();
     const stop = new AbortController();
     let timer = 0;
     const look = async () => {
@@ -31,6 +37,8 @@ export function useJob(id) {
           setJob(null);
           return;
         }
+      } finally {
+        known();
       }
       timer = setTimeout(look, every);
     };
@@ -38,6 +46,7 @@ export function useJob(id) {
     return () => {
       stop.abort();
       clearTimeout(timer);
+      known();
     };
   }, [id]);
   return job && running && job.state === "running" ? { ...job, ...running } : job;
