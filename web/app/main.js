@@ -53,7 +53,7 @@ function Page({ id }) {
   };
   useEffect(load, [id]);
   useLayoutEffect(() => {
-    document.title = `${t(`nav.${id}`)} · ${brand}`;
+    document.title = `${t(`nav.${id}`)} · ${brand}`; // words: nav.*
   }, [id, language.value]);
   if (error) return html`<${LoadError} error=${error} retry=${load} title=${t("page.error")} />`;
   if (view?.id !== id) return html`<div class="page-head"><h1>${t(`nav.${id}`)}</h1></div>`;

@@ -32,9 +32,13 @@ function accessOf(o) {
   return schemes.includes("clientToken") ? "client" : "open";
 }
 
-/** Follows a reference. */
-export const resolve = (doc, schema) =>
-  schema?.$ref ? { ...doc.components.schemas[schema.$ref.split("/").pop()], ...{ ...schema, $ref: undefined } } : (schema ?? {});
+/** Follows a reference, also one that may be null. */
+export function resolve(doc, schema) {
+  if (!schema) return {};
+  if (schema.$ref) return { ...doc.components.schemas[schema.$ref.split("/").pop()], ...schema, $ref: undefined };
+  const choices = (schema.anyOf ?? schema.oneOf ?? []).filter((c) => c.type !== "null");
+  return choices.length === 1 ? { ...resolve(doc, choices[0]), ...schema, anyOf: undefined, oneOf: undefined } : schema;
+}
 
 /** The body that an operation takes: { type, schema, example }, or null. JSON comes first where several are taken. */
 export function bodyOf(doc, o) {

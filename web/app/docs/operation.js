@@ -31,6 +31,7 @@ function Fields({ title, rows }) {
 const asText = (example, type) => (typeof example === "string" ? example : type === "application/json" ? JSON.stringify(example, null, 2) : "");
 
 /** The whole of an operation; drawn when it is opened. */
+// words: docs.access.*, docs.token.*
 export function Operation({ doc, o }) {
   const body = useMemo(() => bodyOf(doc, o), [doc, o]);
   const answers = useMemo(() => answersOf(doc, o), [doc, o]);
