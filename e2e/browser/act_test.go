@@ -216,11 +216,17 @@ func (p *Page) Press(key string) {
 	}
 }
 
-// Focused is the role-less truth about the focus: the name of the element that
-// has it, as its text or label, for messages and plain comparisons.
-func (p *Page) Focused() string {
+// WaitFocus waits until what has the focus is called by a name, that of its label
+// or its text.
+func (p *Page) WaitFocus(name string) {
 	p.t.Helper()
-	return Eval[string](p, `(e => !e ? "" : (e.getAttribute("aria-label") || e.labels?.[0]?.innerText || e.innerText || e.tagName).trim())(document.activeElement)`)
+	p.until(fmt.Sprintf("focus on %q", name), func(ctx context.Context) error {
+		got, err := evaluate[string](ctx, `(e => (e.getAttribute("aria-label") || e.labels?.[0]?.innerText || e.innerText || e.tagName).trim())(document.activeElement)`)
+		if err == nil && got != name {
+			err = fmt.Errorf("it is on %s", shortened(got))
+		}
+		return err
+	})
 }
 
 var modifiers = map[string]chromedp.Modifier{

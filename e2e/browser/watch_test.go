@@ -231,7 +231,7 @@ func (w *watch) logged(e *log.Entry) {
 	if e.Level != log.EntryLevelError && e.Level != log.EntryLevelWarning {
 		return
 	}
-	if e.Source == log.EntrySourceNetwork || (e.Source == log.EntrySourceSecurity && strings.Contains(e.Text, "Content Security Policy")) {
+	if e.Source == log.EntrySourceNetwork || strings.Contains(e.Text, "Content Security Policy") {
 		return
 	}
 	w.fault("%s (%s): %s %s", e.Level, e.Source, e.Text, e.URL)

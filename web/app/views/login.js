@@ -22,7 +22,7 @@ export default function Login() {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState("");
   const field = useRef(null);
-  useEffect(() => field.current?.querySelector("input")?.focus(), []);
+  useEffect(() => field.current?.querySelector("input:not([hidden])")?.focus(), []);
   const enter = async (e) => {
     e.preventDefault();
     if (busy) return;
@@ -37,7 +37,7 @@ export default function Login() {
     } catch (e) {
       setError(told(e));
       setBusy(false);
-      field.current?.querySelector("input")?.select();
+      field.current?.querySelector("input:not([hidden])")?.select();
     }
   };
   return html`<div class="login">
