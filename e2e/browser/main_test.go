@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -53,6 +54,16 @@ func runAll(m *testing.M) (code int, err error) {
 
 // scratch is a directory that is removed at the end.
 var scratch string
+
+// buildQuick builds the program without the race detector, which makes it many
+// times slower: for a test that gives it a hundred thousand keys.
+var buildQuick = sync.OnceValues(func() (string, error) {
+	if !program.Race {
+		return built, nil
+	}
+	path := filepath.Join(scratch, "ollama-api-pool-quick")
+	return path, program.Build(filepath.Join("..", ".."), path, false)
+})
 
 // until asks again and again whether a condition holds, for as long as patience
 // lasts, and returns the last word that it had about why it does not: nil is

@@ -53,7 +53,22 @@ func FakeKey(p gateway.ProviderName, fate simulator.Fate, n int) string {
 // lines for the environment.
 func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
-	s, err := newServer(t.TempDir(), settings...)
+	return startProgram(t, built, settings...)
+}
+
+// StartQuick is Start for a test that needs a program without the race detector.
+func StartQuick(t testing.TB, settings ...string) *Server {
+	t.Helper()
+	path, err := buildQuick()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startProgram(t, path, settings...)
+}
+
+func startProgram(t testing.TB, path string, settings ...string) *Server {
+	t.Helper()
+	s, err := newServer(path, t.TempDir(), settings...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +83,7 @@ func Start(t testing.TB, settings ...string) *Server {
 	return s
 }
 
-func newServer(home string, settings ...string) (*Server, error) {
+func newServer(path, home string, settings ...string) (*Server, error) {
 	known := map[string]simulator.Fate{}
 	for _, p := range gateway.Providers() {
 		for _, fate := range fates {
@@ -83,7 +98,7 @@ func newServer(home string, settings ...string) (*Server, error) {
 	}
 	s := &Server{Upstream: simulator.New(simulator.Options{Keys: known}), port: port}
 	s.upstream = httptest.NewServer(s.Upstream)
-	s.Process = program.New(built, home, append([]string{
+	s.Process = program.New(path, home, append([]string{
 		"LISTEN_ADDR=" + addr, "SHUTDOWN_GRACE=2s",
 		"OLLAMA_BASE_URL=" + s.upstream.URL, "OPENROUTER_BASE_URL=" + s.upstream.URL + simulator.OpenRouterPath,
 	}, settings...)...)
@@ -329,7 +344,7 @@ var (
 		if err := os.Mkdir(home, 0o700); err != nil {
 			return nil, err
 		}
-		s, err := newServer(home)
+		s, err := newServer(built, home)
 		if err != nil {
 			return nil, err
 		}
