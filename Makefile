@@ -33,6 +33,7 @@ LINT_GOFLAGS ?=
 
 # What may be set on the command line.
 ARGS ?=
+RUN ?=
 FUZZTIME ?= 20s
 BENCH ?= .
 BENCHTIME ?= 200ms
@@ -69,6 +70,11 @@ test-deps:
 .PHONY: e2e
 e2e: test-deps ## run the end-to-end tests against the built program
 	CGO_ENABLED=1 $(GO) -C e2e test $(RACE) -count=1 ./...
+
+# Without the race detector, which `make e2e` has: for who works on a page.
+.PHONY: pages
+pages: test-deps ## run the tests of the web pages in Chromium; RUN=TestKeys narrows it; screenshots in .cache/screens
+	$(GO) -C e2e test -count=1 -run='$(RUN)' ./browser/
 
 # The program and the clients without the race detector, which would take most
 # of the time; `make e2e` has the same tests with fewer requests.
