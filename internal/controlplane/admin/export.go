@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 
 	"ollama-api-pool/internal/controlplane/importer"
 	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/httpkit"
 )
 
 // exportStall is how long one part of an export may wait for the client.
@@ -40,29 +42,92 @@ var exportKeysDoc = operation{
 func (a *API) exportKeys(w http.ResponseWriter, r *http.Request) error {
 	var f faults
 	get := r.URL.Query().Get
-	p, reveal := f.provider(r, ""), f.truth(r, "reveal")
+	p, x := f.provider(r, ""), exporting{reveal: f.truth(r, "reveal"), now: a.opt.Now()}
 	filter := f.filter("", get("status"), get("category"), get("search"), get("reason"))
-	format, known := exportFormats[get("format")]
-	if !known {
-		f.add("format", "must be txt, csv or jsonl")
-	}
+	x.format = f.exportFormat(r)
 	if err := f.err(); err != nil {
 		return err
 	}
+	return a.export(w, r, p, &x, func(row func(gateway.Key) error) error {
+		return a.keys.EachKey(r.Context(), p, filter, row)
+	})
+}
+
+// exportChoiceQuery is the query of exportChosen, for the OpenAPI document.
+type exportChoiceQuery struct {
+	providerQuery
+	Format string `query:"format" enum:"txt,csv,jsonl" default:"txt"`
+	Reveal bool   `query:"reveal" description:"Shows the keys whole. This is logged."`
+}
+
+var exportChosenDoc = operation{
+	summary: "Export chosen keys", group: "Keys", query: exportChoiceQuery{}, body: keyChoice{},
+	about:   aboutChoice + " The answer is as that of `GET`; keys that are not there are left out.",
+	example: `{"apiKeys":["0123456789abcdef"]}`,
+	more:    map[int]any{http.StatusOK: "text/plain, text/csv, application/jsonl"},
+}
+
+// exportChosen writes the keys that a body chooses, one after the other.
+func (a *API) exportChosen(w http.ResponseWriter, r *http.Request) error {
+	var in keyChoice
+	if err := httpkit.DecodeJSON(w, r, maxBulkBody, &in); err != nil {
+		return err
+	}
+	var f faults
+	x := exporting{reveal: f.truth(r, "reveal"), now: a.opt.Now(), format: f.exportFormat(r)}
+	c := a.choose(r, &f, &in)
+	if err := f.err(); err != nil {
+		return err
+	}
+	if err := a.filter(r, &c, &in); err != nil {
+		return err
+	}
+	there := c.there(a)
+	if !c.bulk && len(there) == 0 {
+		return noSuchKey()
+	}
+	return a.export(w, r, c.provider, &x, func(row func(gateway.Key) error) error {
+		for _, id := range there {
+			k, err := a.keys.Key(r.Context(), c.provider, id)
+			if e := (*gateway.Error)(nil); errors.As(err, &e) && e.Kind == gateway.KindNotFound {
+				continue // it went meanwhile
+			}
+			if err != nil {
+				return err
+			}
+			if err := row(k); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// exportFormat reads which format an export is asked for in.
+func (f *faults) exportFormat(r *http.Request) exportFormat {
+	format, known := exportFormats[r.URL.Query().Get("format")]
+	if !known {
+		f.add("format", "must be txt, csv or jsonl")
+	}
+	return format
+}
+
+// export writes the keys that each gives to its function.
+func (a *API) export(w http.ResponseWriter, r *http.Request, p gateway.ProviderName, x *exporting, each func(row func(gateway.Key) error) error) error {
 	wait := http.NewResponseController(w)
 	_ = wait.SetWriteDeadline(time.Now().Add(exportStall)) // of a writer that has none nothing is asked
 	defer func() { _ = wait.SetWriteDeadline(time.Time{}) }()
 	h := w.Header()
-	h.Set("Content-Type", format.kind)
-	h.Set("Content-Disposition", `attachment; filename="`+string(p)+"-keys."+format.name+`"`)
+	h.Set("Content-Type", x.format.kind)
+	h.Set("Content-Disposition", `attachment; filename="`+string(p)+"-keys."+x.format.name+`"`)
 	out := bufio.NewWriterSize(&patient{w, wait}, 64<<10)
-	row := format.begin(out, &exporting{reveal: reveal, now: a.opt.Now()})
+	row := x.format.begin(out, x)
 	n := 0
-	err := a.keys.EachKey(r.Context(), p, filter, func(k gateway.Key) error {
+	err := each(func(k gateway.Key) error {
 		n++
 		return row(&k)
 	})
-	if reveal {
+	if x.reveal {
 		a.noteKeys(r, "keys exported whole", p, slog.Int("count", n))
 	}
 	if err != nil {
@@ -84,6 +149,7 @@ func (p *patient) Write(b []byte) (int, error) {
 
 // exporting is how an export shows keys.
 type exporting struct {
+	format exportFormat
 	reveal bool
 	now    time.Time
 }

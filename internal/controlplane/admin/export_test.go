@@ -55,6 +55,30 @@ func TestExport(t *testing.T) {
 	}
 }
 
+// A body may choose what is exported: by name, or by what the keys are.
+func TestExportChosen(t *testing.T) {
+	p := start(t)
+	p.call("POST /admin/import", `{"accounts":["anna----`+annaKey+`","boris----`+borisKey+`"]}`)
+	export := "POST /admin/api-keys/export"
+	if a := p.call(export+"?format=csv", `{"apiKeys":["`+id(borisKey)+`","`+id("fake-that-is-not-there")+`"]}`); a.status != 200 ||
+		strings.Count(a.body, "\n") != 2 || !strings.Contains(a.body, ",ollama…abcd,boris,") || a.header.Get("Content-Disposition") != `attachment; filename="ollama-keys.csv"` {
+		t.Errorf("%d %v\n%s", a.status, a.header, a.body)
+	}
+	if a := p.call(export, `{"filter":{"search":"anna"},"expect":1}`); a.body != "anna----ollama…wxyz\n" {
+		t.Errorf("by a filter: %q", a.body)
+	}
+	if strings.Contains(p.log.String(), "exported whole") {
+		t.Error("a masked export was logged as one that is not")
+	}
+	p.wantError(export, `{"filter":{"status":"all"},"expect":3}`, 409, "invalid_request_error", "conflict", "the filter chooses 2 keys by now, not 3; nothing was changed")
+	p.wantError(export, `{"apiKey":"`+id("fake-that-is-not-there")+`"}`, 404, "invalid_request_error", "not_found", "no such key")
+	p.wantInvalid(export+"?format=xml", `{}`, "format must be txt, csv or jsonl; apiKey or apiKeys is missing")
+	whole := p.send("POST", "/admin/api-keys/export?reveal=true", strings.NewReader(`{"apiKeys":["`+id(annaKey)+`"]}`))
+	if whole.body != "anna----"+annaKey+"\n" || !strings.Contains(p.log.String(), `did="keys exported whole" count=1`) {
+		t.Errorf("whole: %q", whole.body)
+	}
+}
+
 // Whoever gave an operator a list of keys chose them, too.
 func TestExportedKeysAreNoFormulas(t *testing.T) {
 	p := start(t)

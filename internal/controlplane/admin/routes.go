@@ -45,6 +45,7 @@ func (a *API) routes() []route {
 		{"DELETE /admin/api-keys", private, a.deleteKeys, deleteKeysDoc},
 		{"GET /admin/api-keys/categories", private, a.listCategories, listCategoriesDoc},
 		{"GET /admin/api-keys/export", private, a.exportKeys, exportKeysDoc},
+		{"POST /admin/api-keys/export", private, a.exportChosen, exportChosenDoc},
 		{"GET /admin/api-keys/{key...}", private, a.showKey, showKeyDoc},
 		{"DELETE /admin/api-keys/{key...}", private, a.deleteKey, deleteKeyDoc},
 		{"POST /admin/api-keys/import", upload, a.importKeys, importKeysDoc},
