@@ -2,7 +2,9 @@
 // that the demo command and tests can run the whole gateway without a network
 // and without a real key. It answers in every dialect, with words that say that
 // they are simulated, and each key has a fate: it works, or fails in the way in
-// which real keys do.
+// which real keys do, perhaps after a while. For the demo there are also a Scene,
+// which is a pool of many keys with a month behind it, and Traffic, which is its
+// clients at work.
 //
 // The shapes follow, and were checked against the clients of:
 //   - https://docs.ollama.com/api and the package github.com/ollama/ollama/api
