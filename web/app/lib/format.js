@@ -1,13 +1,13 @@
 // Numbers, times and durations as the reader writes them. Times are in the
 // reader's zone, with 24 hours.
-import { locale, t } from "./words.js";
+import { language, locale, t } from "./words.js";
 
 const cache = new Map();
 
-function made(kind, options) {
-  const key = kind.name + locale() + JSON.stringify(options);
+function made(kind, options, code = locale()) {
+  const key = kind.name + code + JSON.stringify(options);
   let f = cache.get(key);
-  if (!f) cache.set(key, (f = new kind(locale(), options)));
+  if (!f) cache.set(key, (f = new kind(code, options)));
   return f;
 }
 
@@ -19,18 +19,19 @@ export const number = (n, digits = 0) => made(Intl.NumberFormat, { maximumFracti
 
 /**
  * A large number with its unit apart: 1460000000 → { value: "1.46", unit: "B" },
- * in Chinese { value: "14.6", unit: "亿" }. Up to 99,999 it is whole.
+ * in Chinese { value: "14.6", unit: "亿" }. What is below whole stays whole.
  */
-export function short(n) {
-  if (Math.abs(n) < 100000) return { value: number(n, Math.abs(n) < 10 ? 2 : 0), unit: "" };
-  const parts = made(Intl.NumberFormat, { notation: "compact", maximumSignificantDigits: 3 }).formatToParts(n);
+export function short(n, whole = 100000) {
+  if (Math.abs(n) < whole) return { value: number(n, Math.abs(n) < 10 ? 2 : 0), unit: "" };
+  const code = language.value === "zh" ? "zh-CN" : "en-US"; // British English writes m for a million
+  const parts = made(Intl.NumberFormat, { notation: "compact", maximumSignificantDigits: 3 }, code).formatToParts(n);
   const of = (unit) => parts.filter((p) => (p.type === "compact") === unit && p.type !== "literal").map((p) => p.value).join("");
-  return { value: of(false), unit: of(true) };
+  return { value: of(false), unit: of(true).replace("K", "k") };
 }
 
 /** The same as one piece of text: "1.46 B". */
-export function shortText(n) {
-  const { value, unit } = short(n);
+export function shortText(n, whole) {
+  const { value, unit } = short(n, whole);
   return unit === "" ? value : `${value}\u202f${unit}`;
 }
 

@@ -34,7 +34,7 @@ function axes(step) {
     { stroke: ink, font, grid: { show: false }, ticks: { show: false }, border: { show: true, stroke: colour("--line-strong"), width: 1 }, size: 26, gap: 6,
       space: 64, values: (u, ticks) => ticks.map((s) => tickLabel(s, step)), incrs: step === "day" ? [1, 2, 3, 5, 7, 10].map((n) => n * 86400) : [60, 300, 600, 900, 3600, 7200, 10800, 21600, 43200, 86400] },
     { stroke: ink, font, grid, ticks: { show: false }, size: (u, texts) => (texts ?? []).reduce((n, s) => Math.max(n, s.length * 7.5), 12) + 8, gap: 6,
-      space: 42, values: (u, ticks) => ticks.map((n) => (n < 1 && n > 0 ? "" : shortText(n))) },
+      space: 42, values: (u, ticks) => ticks.map((n) => (n < 1 && n > 0 ? "" : shortText(n, 10000))) },
   ];
 }
 
@@ -196,5 +196,5 @@ export function MiniBars({ points, label }) {
 /** A figure with its unit smaller. */
 export const Figure = ({ of: { value, unit } }) => html`${value}${unit && html` <small>${unit}</small>`}`;
 
-/** A large number as a figure. */
-export const Count = ({ n }) => html`<${Figure} of=${short(n)} />`;
+/** A count as a figure: whole up to ten millions. */
+export const Count = ({ n }) => html`<${Figure} of=${short(n, 1e8)} />`;
