@@ -89,6 +89,9 @@ func (p *Page) end() {
 	if _, err := evaluate[int](ctx, "1"); err != nil {
 		p.t.Errorf("the window is gone: %v", err)
 	}
+	if !p.t.Failed() {
+		_ = until(p.ctx, func(context.Context) error { return p.watch.outstanding() }) // the verdict tells
+	}
 	if p.t.Failed() {
 		p.shoot(ctx, "failed-"+strings.ReplaceAll(p.t.Name(), "/", "-"))
 	}

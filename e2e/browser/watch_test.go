@@ -100,6 +100,21 @@ func (w *watch) foreseen(fault string) bool {
 	return met
 }
 
+// outstanding is an error as long as an expectation is not met.
+func (w *watch) outstanding() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, fault := range w.faults {
+		w.foreseen(fault)
+	}
+	for _, e := range w.expected {
+		if e.must && !e.came {
+			return fmt.Errorf("no fault with %q", e.words)
+		}
+	}
+	return nil
+}
+
 func (w *watch) soFar() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
