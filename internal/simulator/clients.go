@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -25,7 +26,7 @@ func newClients(now time.Time) []*Client {
 		c := &Client{
 			Token: gateway.Token{Name: name, CreatedAt: now.AddDate(0, 0, -days).Add(-97 * time.Minute).UTC(), Limits: limits},
 			share: map[gateway.ProviderName]float64{gateway.Ollama: ollama, gateway.OpenRouter: openRouter},
-			from:  netip.AddrFrom4([4]byte{192, 0, 2, byte(10 + days)}),
+			from:  netip.MustParseAddr(fmt.Sprint("192.0.2.", 10+days)),
 		}
 		for _, p := range gateway.Providers() {
 			if of == all || of == string(p) {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"time"
 
 	"ollama-api-pool/internal/gateway"
@@ -79,10 +80,7 @@ func (s *Scene) load(at time.Time) float64 {
 // noise is a number from 0 to 1 that is always the same for n.
 func noise(n int64) float64 {
 	h := fnv.New64a()
-	for range 8 {
-		_, _ = h.Write([]byte{byte(n)})
-		n >>= 8
-	}
+	_, _ = h.Write(strconv.AppendInt(nil, n, 10))
 	return float64(h.Sum64()>>11) / (1 << 53)
 }
 
@@ -123,6 +121,7 @@ func (s *Scene) requests() {
 		for at := fine; at.Before(now); at = at.Add(time.Minute) {
 			l.add(at, time.Minute)
 		}
+		l.add(now, s.now.Sub(now)) // the minute that has only begun
 		l.write(s.written[p])
 	}
 }

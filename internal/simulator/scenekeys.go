@@ -17,7 +17,7 @@ var restReasons = map[gateway.ProviderName]map[Fate]string{
 
 const (
 	reasonRevoked  = "401 unauthorized"
-	reasonNoCredit = "402 no credit"
+	reasonNoCredit = "402 no credit" //nolint:gosec // no credential
 	reasonPlan     = "plan lacks the model"
 	byOperator     = "by an operator"
 )
@@ -68,14 +68,18 @@ func (s *Scene) memories(p gateway.ProviderName, a *actor) {
 			s.happened(p, a, gateway.EventEnabled, at.Add(s.between(5*time.Minute, 50*time.Minute)), byOperator, time.Time{})
 		case 2:
 			s.happened(p, a, gateway.EventDisabled, at, byOperator, at.Add(8*time.Hour))
+		case 3: // so did a check
+			s.happened(p, a, gateway.EventRefused, at, reasonRevoked, at.Add(time.Hour))
+			s.happened(p, a, gateway.EventCheckedOK, at.Add(s.between(5*time.Minute, 50*time.Minute)), "the upstream accepts it", time.Time{})
 		}
 	}
 }
 
-// happened notes an event.
+// happened notes an event; most happen in a request of some client.
 func (s *Scene) happened(p gateway.ProviderName, a *actor, what gateway.KeyEventKind, at time.Time, detail string, until time.Time) {
 	e := gateway.KeyEvent{Key: a.id, At: at, What: what, Detail: detail, Until: until}
-	if detail != byOperator {
+	switch what {
+	case gateway.EventRested, gateway.EventRefused, gateway.EventPassed:
 		e.RequestID, e.Attempt, e.Model = s.hex(), 1, habitsOf[p][s.rnd.IntN(4)].model
 	}
 	d := s.written[p]
