@@ -106,6 +106,12 @@ type found struct {
 // very name, or where there is no such thing, what has it in its name. The names
 // of all that have such a role come along.
 func candidates(ctx context.Context, in runtime.RemoteObjectID, name string, roles []string) (fit []found, others []string, err error) {
+	if name != "" && len(roles) > 1 {
+		// One question instead of many, where the name is the very one.
+		if fit, err = called(ctx, in, name, roles); err != nil || len(fit) > 0 {
+			return fit, nil, err
+		}
+	}
 	var near []found
 	for _, role := range roles {
 		res, err := chromedp.Call(ctx, accessibility.QueryAXTree, accessibility.QueryAXTreeParams{ObjectID: in, Role: role})
@@ -132,6 +138,20 @@ func candidates(ctx context.Context, in runtime.RemoteObjectID, name string, rol
 	return fit, others, nil
 }
 
+// called returns what has one of the roles and this very name.
+func called(ctx context.Context, in runtime.RemoteObjectID, name string, roles []string) (fit []found, err error) {
+	res, err := chromedp.Call(ctx, accessibility.QueryAXTree, accessibility.QueryAXTreeParams{ObjectID: in, AccessibleName: name})
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range res.Nodes {
+		if !n.Ignored && n.BackendDOMNodeID != 0 && slices.Contains(roles, plainName(n.Role)) {
+			fit = append(fit, found{Node: n, name: name})
+		}
+	}
+	return fit, nil
+}
+
 func plainName(v *accessibility.Value) string {
 	var name string
 	if v != nil {
@@ -148,6 +168,11 @@ func theOne(ctx context.Context, in runtime.RemoteObjectID, name string, roles .
 	}
 	if len(fit) == 1 {
 		return fit[0], nil
+	}
+	if others == nil {
+		for _, f := range fit {
+			others = append(others, described(f.name, plainName(f.Role)))
+		}
 	}
 	const most = 25
 	if len(others) > most {
