@@ -149,7 +149,7 @@ func (l *ledger) add(at time.Time, d time.Duration) {
 				continue
 			}
 			if times := s.about(n * share * float64(h.share) / 100); times > 0 {
-				l.count(c, h, at, times, s.about(float64(times)*failing))
+				l.count(c, h, at, times, s.about(float64(times)*failing*(.4+1.2*noise(int64(h.first))))) // some models fail more than others
 			}
 		}
 	}
