@@ -149,6 +149,7 @@ func Load(environ []string, file string) (*Config, Report, error) {
 		}
 		report.Settings = append(report.Settings, Setting{
 			Name: o.name, Group: o.group, Value: o.shown(text), Source: from,
+			Default: o.def, Unset: o.whenUnset(), Help: o.help,
 		})
 		if text != "" && !o.rule.set(c, text) {
 			problems = append(problems, Problem{Setting: o.name, Value: o.shownWrong(text), Source: from, Reason: "must be " + o.rule.allowed})

@@ -25,10 +25,13 @@ const (
 // Setting is one setting as it may be shown: secrets as ***, and of the
 // addresses that hold a password all but that.
 type Setting struct {
-	Name   string
-	Group  string
-	Value  string // "": not set
-	Source Source
+	Name    string
+	Group   string
+	Value   string // "": not set
+	Source  Source
+	Default string // as an operator would write it; "": none
+	Unset   string // what having no value means, in a few words
+	Help    string // what it is for; names and values stand between backquotes
 }
 
 // Report tells how the settings were found.

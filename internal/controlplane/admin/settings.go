@@ -79,10 +79,13 @@ type buildAnswer struct {
 }
 
 type settingAnswer struct {
-	Name   string        `json:"name"`
-	Group  string        `json:"group"`
-	Value  *string       `json:"value" description:"null: not set. Secrets are ***."`
-	Source config.Source `json:"source" enum:"default,environment,file"`
+	Name    string        `json:"name"`
+	Group   string        `json:"group"`
+	Value   *string       `json:"value" description:"null: not set. Secrets are ***."`
+	Source  config.Source `json:"source" enum:"default,environment,file"`
+	Default *string       `json:"default" description:"null: none."`
+	Unset   string        `json:"unset" description:"What having no value means."`
+	Help    string        `json:"help" description:"What it is for; names and values stand between backquotes."`
 }
 
 type storageAnswer struct {
@@ -150,7 +153,9 @@ func (a *API) showSettings(w http.ResponseWriter, _ *http.Request) error {
 		Storage: newStorageAnswer(&store), Upstreams: []upstreamAnswer{},
 	}
 	for _, s := range report.Settings {
-		out.Settings = append(out.Settings, settingAnswer{s.Name, s.Group, textOrNull(s.Value), s.Source})
+		out.Settings = append(out.Settings, settingAnswer{
+			s.Name, s.Group, textOrNull(s.Value), s.Source, textOrNull(s.Default), s.Unset, s.Help,
+		})
 	}
 	for _, u := range a.system.Upstreams() {
 		out.Upstreams = append(out.Upstreams, upstreamAnswer{

@@ -18,8 +18,8 @@ func TestSettings(t *testing.T) {
 		Version, StartedAt string
 		Build              struct{ Go string }
 		Settings           []struct {
-			Name, Group, Source string
-			Value               *string
+			Name, Group, Source, Unset, Help string
+			Value, Default                   *string
 		}
 		Storage struct {
 			Engine, Path string
@@ -47,11 +47,18 @@ func TestSettings(t *testing.T) {
 		if s.Value != nil {
 			value = *s.Value
 		}
-		found[s.Name] = value + " " + s.Source
+		if s.Unset == "" || !strings.HasSuffix(s.Help, ".") {
+			t.Errorf("%s has no value: %q; it is for: %q", s.Name, s.Unset, s.Help)
+		}
+		def := "null"
+		if s.Default != nil {
+			def = *s.Default
+		}
+		found[s.Name] = value + " " + s.Source + ", else " + def
 	}
 	for name, want := range map[string]string{
-		"ADMIN_TOKEN": "*** environment", "ENCRYPTION_KEY": "*** environment", "MAX_RETRIES": "2 environment",
-		"KEY_FAILED_SECONDS": "3600 default", "PUBLIC_SITE_URL": "null default", "DISABLE_OPENROUTER": "true environment",
+		"ADMIN_TOKEN": "*** environment, else null", "ENCRYPTION_KEY": "*** environment, else null", "MAX_RETRIES": "2 environment, else 3",
+		"KEY_FAILED_SECONDS": "3600 default, else 3600", "PUBLIC_SITE_URL": "null default, else null", "DISABLE_OPENROUTER": "true environment, else false",
 	} {
 		if found[name] != want {
 			t.Errorf("%s: %q, want %q", name, found[name], want)
