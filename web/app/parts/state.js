@@ -16,10 +16,10 @@ export const State = ({ state, children }) => html`<span class=${`state s-${stat
 /** A state as a badge. */
 export const Badge = ({ state, children }) => html`<span class=${`badge s-${state}`}><${Icon} name=${state} />${children ?? stateName(state)}</span>`;
 
-/** The status of an answer. tone is a state: "active" for good ones. */
-export function Http({ status }) {
-  if (!status) return html`<span class="http s-failed">${t("http.none")}</span>`;
-  const tone = status < 400 ? "active" : status === 429 ? "resting" : "failed";
+/** The status of an answer; seen says that it is the one that a client saw, of which 4xx speaks against nobody but the client. */
+export function Http({ status, seen = false }) {
+  if (!status) return html`<span class=${`http s-${seen ? "disabled" : "failed"}`}>${t("http.none")}</span>`;
+  const tone = status < 400 ? "active" : status === 429 ? "resting" : seen && status < 500 ? "disabled" : "failed";
   return html`<span class=${`http s-${tone}`}>${String(status)}</span>`;
 }
 
