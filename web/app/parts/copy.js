@@ -24,8 +24,8 @@ export async function copy(text) {
   return done;
 }
 
-/** A button that copies a text, or what a function gives (it may wait); it says that it did. */
-export function Copy({ text, label = t("copy"), words = false, class: more = "small" }) {
+/** A button that copies a text, or what a function gives (it may wait); it says that it did, also to onCopied. */
+export function Copy({ text, label = t("copy"), words = false, class: more = "small", onCopied = null }) {
   const [done, setDone] = useState(false);
   const timer = useRef(0);
   useEffect(() => () => clearTimeout(timer.current), []);
@@ -36,6 +36,7 @@ export function Copy({ text, label = t("copy"), words = false, class: more = "sm
       return;
     }
     setDone(true);
+    onCopied?.();
     clearTimeout(timer.current);
     timer.current = setTimeout(() => setDone(false), 2000);
   };
@@ -44,7 +45,7 @@ export function Copy({ text, label = t("copy"), words = false, class: more = "sm
 }
 
 /** Code with a button that copies it. children is how it is drawn, text what is copied. */
-export const Code = ({ text, children, label }) => html`<div class="code"><pre tabindex="0">${children ?? text}</pre><${Copy} text=${text} label=${label} /></div>`;
+export const Code = ({ text, children, label, onCopied }) => html`<div class="code"><pre tabindex="0">${children ?? text}</pre><${Copy} text=${text} label=${label} onCopied=${onCopied} /></div>`;
 
 /** A secret that is shown once. */
-export const Secret = ({ text, label }) => html`<div class="secret"><code>${text}</code><${Copy} text=${text} label=${label} words class="" /></div>`;
+export const Secret = ({ text, label, onCopied, class: more = "" }) => html`<div class="secret"><code>${text}</code><${Copy} text=${text} label=${label} words class=${more} onCopied=${onCopied} /></div>`;

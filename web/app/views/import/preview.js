@@ -3,6 +3,7 @@ import { html, useEffect, useRef, useState } from "../../lib/preact.js";
 import { bytes, number, share, span } from "../../lib/format.js";
 import { jobs } from "../../lib/live.js";
 import { reason } from "../../lib/reasons.js";
+import { save } from "../../lib/save.js";
 import { upload } from "../../lib/upload.js";
 import { t } from "../../lib/words.js";
 import { ErrorNote } from "../../parts/dialog.js";
@@ -11,7 +12,6 @@ import { Icon } from "../../parts/icon.js";
 import { Progress } from "../../parts/jobs.js";
 import { Table } from "../../parts/table.js";
 import { formName } from "./names.js";
-import { save } from "./save.js";
 
 const shown = 6; // lines, and kinds of bad ones
 
@@ -183,5 +183,5 @@ function download(answer, what) {
     const at = what.place(line);
     return `${quoted(at.name ?? "")},${at.entry ?? at.line},${quoted(reason(why))}`;
   });
-  save("bad-lines.csv", "text/csv", `file,line,reason\r\n${rows.join("\r\n")}\r\n`);
+  save("bad-lines.csv", new Blob([`\ufefffile,line,reason\r\n${rows.join("\r\n")}\r\n`], { type: "text/csv" }));
 }

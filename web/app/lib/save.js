@@ -1,7 +1,8 @@
-// Hands a text to the visitor as a file.
+// Hands something to the visitor as a file.
 
-export function save(name, type, text) {
-  const address = URL.createObjectURL(new Blob([text], { type }));
+/** Saves a Blob under a name. */
+export function save(name, blob) {
+  const address = URL.createObjectURL(blob);
   const link = document.createElement("a");
   link.href = address;
   link.download = name;
