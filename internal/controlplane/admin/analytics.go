@@ -77,11 +77,11 @@ func (a *API) showAnalytics(w http.ResponseWriter, r *http.Request) error {
 	if err := a.seriesOfModels(ctx, &s, chosen, &out); err != nil {
 		return err
 	}
-	tokens, err := a.tokensInUse(ctx, chosen, s.now)
+	tokens, err := a.tallies(ctx, &s, chosen, gateway.TallyQuery{Of: gateway.OfToken, Counted: true})
 	if err != nil {
 		return err
 	}
-	out.Rows.Tokens = tokens.Total
+	out.Rows.Tokens = len(tokens)
 	for _, p := range chosen {
 		out.Rows.Keys += sum(a.keys.CountKeys(p))
 	}

@@ -37,7 +37,7 @@ func TestAnalytics(t *testing.T) {
 	if a.Totals.Requests != 245 || a.Totals.AttemptsEach != 1.1 || a.Totals.TokensInEach != 100 || a.Totals.TokensOutEach != 20 || a.Totals.Failure != 15 {
 		t.Errorf("totals %+v", a.Totals)
 	}
-	if a.Rows != (analyticsCounts{Models: 7, Keys: 3, Tokens: 1}) {
+	if a.Rows != (analyticsCounts{Models: 7, Keys: 3, Tokens: 2}) {
 		t.Errorf("rows %+v", a.Rows)
 	}
 	if len(a.Points) != 24 || a.Points[22].Label != "18:30" || !a.Points[22].At.Equal(date(9, 13, 0)) {

@@ -40,12 +40,13 @@ export const percent = (p, digits = 1) =>
   made(Intl.NumberFormat, { style: "percent", minimumFractionDigits: digits, maximumFractionDigits: digits }).format(Number(p) / 100);
 
 /** The share of a part, as percent shows it: never 0% or 100% where that is not so. */
-export function share(part, whole) {
-  if (whole === 0) return percent(0);
+export function share(part, whole, digits = 1) {
+  if (whole === 0) return percent(0, digits);
   const p = (100 * part) / whole;
-  if (part > 0 && p < 0.1) return `<${percent(0.1)}`;
-  if (part < whole && p > 99.9) return percent(99.9);
-  return percent(p);
+  const least = 10 ** -digits;
+  if (part > 0 && p < least) return `<${percent(least, digits)}`;
+  if (part < whole && p > 100 - least) return percent(100 - least, digits);
+  return percent(p, digits);
 }
 
 /** Milliseconds with their unit apart: { value: "412", unit: "ms" }. */
