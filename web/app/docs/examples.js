@@ -27,13 +27,13 @@ export function callOf(o, body, values, token, origin) {
   return { method: o.method, url: origin + path + (text === "" ? "" : `?${text}`), headers, body: body?.text ?? null };
 }
 
-/** The text of an example. */
+/** The text of an example; c.stream says that the answer comes in parts. */
 export const example = (language, c) => ({ curl, python, javascript })[language](c);
 
 const quoted = (s) => `'${s.replaceAll("'", "'\\''")}'`;
 
 function curl(c) {
-  const lines = [`curl ${c.method === "GET" ? "" : `-X ${c.method} `}${quoted(c.url)}`];
+  const lines = [`curl ${c.stream ? "-N " : ""}${c.method === "GET" ? "" : `-X ${c.method} `}${quoted(c.url)}`];
   for (const [name, value] of Object.entries(c.headers)) {
     lines.push(`-H ${value.includes("$") ? `"${name}: ${value}"` : quoted(`${name}: ${value}`)}`);
   }
@@ -51,7 +51,8 @@ function python(c) {
   const headers = Object.entries(c.headers).map(([k, v]) => `"${k}": ${header(v)}`);
   if (headers.length > 0) lines.push(`    headers={${headers.join(", ")}},`);
   if (c.body !== null) lines.push(`    data=${JSON.stringify(c.body)}.encode(),`);
-  lines.push(")", "answer.raise_for_status()", "print(answer.text)");
+  if (c.stream) lines.push("    stream=True,", ")", "answer.raise_for_status()", "for line in answer.iter_lines():", "    print(line.decode())");
+  else lines.push(")", "answer.raise_for_status()", "print(answer.text)");
   return lines.join("\n");
 }
 
@@ -61,6 +62,8 @@ function javascript(c) {
   const headers = Object.entries(c.headers).map(([k, v]) => `"${k}": ${header(v)}`);
   if (headers.length > 0) lines.push(`  headers: { ${headers.join(", ")} },`);
   if (c.body !== null) lines.push(`  body: ${JSON.stringify(c.body)},`);
-  lines.push("});", "if (!answer.ok) throw new Error(`${answer.status}: ${await answer.text()}`);", "console.log(await answer.text());");
+  lines.push("});", "if (!answer.ok) throw new Error(`${answer.status}: ${await answer.text()}`);");
+  if (c.stream) lines.push("for await (const part of answer.body.pipeThrough(new TextDecoderStream())) process.stdout.write(part);");
+  else lines.push("console.log(await answer.text());");
   return lines.join("\n");
 }
