@@ -37,26 +37,32 @@ function usePhone() {
   return is;
 }
 
-/** Loads again when the log has news, a state has changed, or the figures are old. */
+/** Loads again when the log has news, a state has changed, or one comes back to an old page. */
 function useNews(data, reload) {
-  const last = useRef(0);
-  const states = figures.value?.states;
-  const news = `${newest.value} ${states ? Object.values(states).join(" ") : ""}`;
-  const shown = useRef(news);
+  const loadedAt = useRef(0);
+  const known = useRef(null); // what has been loaded for
+  const states = Object.values(figures.value?.states ?? {}).join(" ");
+  const news = newest.value;
   useEffect(() => {
-    last.current = Date.now();
+    loadedAt.current = Date.now();
   }, [data]);
   useEffect(() => {
-    if (shown.current === news || data === undefined) {
-      shown.current = news;
-      return undefined;
-    }
+    const was = known.current;
+    if (data === undefined || was === null || was.states === "") known.current = { states, news };
+    if (data === undefined || was === null || (was.news === news && (was.states === states || was.states === ""))) return undefined;
     const timer = setTimeout(() => {
-      shown.current = news;
+      known.current = { states, news };
       reload();
-    }, Math.max(0, last.current + soonest - Date.now()));
+    }, Math.max(0, loadedAt.current + soonest - Date.now()));
     return () => clearTimeout(timer);
-  }, [news, data === undefined]);
+  }, [states, news, data === undefined]);
+  useEffect(() => {
+    const look = () => {
+      if (!document.hidden && Date.now() - loadedAt.current > anew) reload();
+    };
+    document.addEventListener("visibilitychange", look);
+    return () => document.removeEventListener("visibilitychange", look);
+  }, []);
 }
 
 /** Whether there ever was a request: known from the range, else asked for. undefined while that is not known. */

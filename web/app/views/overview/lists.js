@@ -19,7 +19,7 @@ const bones = (n, cells) => Array.from({ length: n }, (_, i) => html`<tr key=${i
 export function Models({ data, range }) {
   const found = data?.topModels.slice(0, Math.max(few, data.rests.length));
   const most = found?.[0]?.requests ?? 0;
-  const all = address("/dashboard/analytics", { provider: one(data), range });
+  const all = address("/dashboard/analytics", { provider: one(data), range: range === "24h" ? "" : range });
   return html`<section class="panel" aria-label=${t("overview.models")}>
     <div class="panel-head"><h2>${t("overview.models")}</h2><div class="actions"><a href=${all}>${t("overview.models.all")}</a></div></div>
     ${found?.length === 0
@@ -28,7 +28,7 @@ export function Models({ data, range }) {
         ${found === undefined
           ? bones(Math.min(8, Math.max(1, shape().models)), ["", "share", "num", "num"])
           : found.map((m) => html`<tr key=${`${m.provider} ${m.model}`}>
-              <td class="mono name"><a class="row-link" href=${address("/dashboard/analytics", { provider: m.provider, range, model: m.model })}>${m.model}</a></td>
+              <td class="mono name"><a class="row-link" href=${address("/dashboard/requests", { provider: m.provider, model: m.model })}>${m.model}</a></td>
               <td class="share"><${Meter} share=${most > 0 ? (100 * m.requests) / most : 0} /></td>
               <td class="num">${number(m.requests)}</td><td class="num">${m.success + m.failure > 0 ? percent(m.successRate) : "–"}</td></tr>`)}
       </tbody></table></div>`}
@@ -56,14 +56,14 @@ export function Rests({ data }) {
   </section>`;
 }
 
-const shown = (row) => address("/dashboard/requests", { provider: row.provider, status: "failed", id: row.id });
+const shown = (row) => address("/dashboard/requests", { provider: row.provider, status: "failed", open: row.id });
 
 const columns = () => [
   { id: "at", label: t("overview.time"), class: "d muted nowrap", cell: (r) => html`<${When} at=${r.at} />` },
   { id: "status", label: t("overview.status"), class: "b", cell: (r) => html`<${Http} status=${r.status} />` },
   { id: "reason", label: t("overview.reason"), class: "a", cell: (r) => html`<a class="row-link" href=${shown(r)}>${reason(r.error) || t("overview.unsaid")}</a>` },
   { id: "model", label: t("overview.model"), class: "mono c", head: "", cell: (r) => r.model || "–" },
-  { id: "key", label: t("overview.key"), class: "mono nowrap mid-only", head: "mid-only", cell: (r) => (r.key ? html`<a class="row-link" href=${address("/dashboard/keys", { provider: r.provider, search: r.key })}>${r.apiKey ?? r.key}</a>` : "–") },
+  { id: "key", label: t("overview.key"), class: "mono nowrap mid-only", head: "mid-only", cell: (r) => (r.key ? html`<a class="row-link" href=${address("/dashboard/keys", { provider: r.provider, key: r.key })}>${r.apiKey ?? r.key}</a>` : "–") },
   { id: "attempts", label: t("overview.attempts"), class: "num mid-only", cell: (r) => number(r.attempts) },
   { id: "id", label: t("overview.request"), class: "mono nowrap", head: "", cell: (r) => html`<a class="short-id" href=${shown(r)} title=${r.id}>${r.id}</a>` },
 ];
