@@ -364,7 +364,7 @@ export default {
   "keys.error": "Last error",
   "keys.event.added": "Added",
   "keys.event.added-until": "Added",
-  "keys.event.attempt": "attempt {n} of a request",
+  "keys.event.attempt": "attempt {n}",
   "keys.event.checked": "Verified",
   "keys.event.checked-until": "Verified",
   "keys.event.cleared": "Rest ended",

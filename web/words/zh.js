@@ -364,7 +364,7 @@ export default {
   "keys.error": "上次错误",
   "keys.event.added": "已添加",
   "keys.event.added-until": "已添加",
-  "keys.event.attempt": "某次请求的第 {n} 次尝试",
+  "keys.event.attempt": "第 {n} 次尝试",
   "keys.event.checked": "验证通过",
   "keys.event.checked-until": "验证通过",
   "keys.event.cleared": "休息已结束",

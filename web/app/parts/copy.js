@@ -2,7 +2,7 @@
 import { html, useEffect, useRef, useState } from "../lib/preact.js";
 import { t } from "../lib/words.js";
 import { Icon } from "./icon.js";
-import { toast } from "./toast.js";
+import { toast, toastError } from "./toast.js";
 
 /** Puts a text on the clipboard; over plain HTTP, where browsers forbid that, by selecting it. */
 export async function copy(text) {
@@ -30,7 +30,14 @@ export function Copy({ text, label = t("copy"), words = false, class: more = "sm
   const timer = useRef(0);
   useEffect(() => () => clearTimeout(timer.current), []);
   const run = async () => {
-    const ok = await copy(typeof text === "function" ? await text() : text);
+    let what = text;
+    try {
+      if (typeof text === "function") what = await text();
+    } catch (e) {
+      toastError(e);
+      return;
+    }
+    const ok = await copy(what);
     if (!ok) {
       toast({ state: "failed", text: t("copy.failed"), more: t("copy.failed.more") });
       return;

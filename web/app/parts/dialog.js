@@ -7,20 +7,32 @@ import { Icon, Spinner } from "./icon.js";
 /** A dialog that is open as long as it is drawn. onClose is called by Escape, the cross and a click beside it. */
 export function Dialog({ title, onClose, children, footer, wide = false, busy = false }) {
   const ref = useRef(null);
+  const gone = useRef(false);
   const id = useId();
   useEffect(() => {
     const d = ref.current;
+    gone.current = false;
     if (!d.open) d.showModal();
-    return () => d.close();
+    return () => {
+      gone.current = true;
+      d.close();
+    };
   }, []);
   const cancel = (e) => {
+    if (e.target !== ref.current) return; // of a choice of files within
     e.preventDefault();
     if (!busy) onClose();
+  };
+  // Browsers close a dialog at the second Escape, whatever was said to the first.
+  const closed = () => {
+    if (gone.current) return;
+    if (busy) ref.current.showModal();
+    else onClose();
   };
   const beside = (e) => {
     if (e.target === ref.current && !busy) onClose();
   };
-  return html`<dialog ref=${ref} class=${`dialog${wide ? " wide" : ""}`} aria-labelledby=${id} onCancel=${cancel} onMouseDown=${beside}>
+  return html`<dialog ref=${ref} class=${`dialog${wide ? " wide" : ""}`} aria-labelledby=${id} onCancel=${cancel} onClose=${closed} onMouseDown=${beside}>
     <header><h2 id=${id}>${title}</h2>
       <button type="button" class="btn ghost square small" aria-label=${t("close")} title=${t("close")} disabled=${busy} onClick=${onClose}><${Icon} name="close" /></button>
     </header>
@@ -34,15 +46,16 @@ export const typedAbove = 100;
 
 /**
  * Asks before something that cannot be undone: names the count, and wants it
- * typed where it is large. act is called and awaited; onClose follows when it
- * succeeded. What it throws is shown in the dialog.
+ * typed where it is large and something is destroyed. act is called and awaited; onClose follows when it
+ * succeeded. What it throws is shown in the dialog. With ready false it waits,
+ * as for the count.
  */
-export function Confirm({ title, children, count = 1, label, act, onClose, destroys = true }) {
+export function Confirm({ title, children, count = 1, label, act, onClose, destroys = true, ready = true }) {
   const [typed, setTyped] = useState("");
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState(null);
   const id = useId();
-  const open = count <= typedAbove || typed.replace(/[\s,.]/g, "") === String(count);
+  const open = ready && (count <= typedAbove || !destroys || typed.replace(/[\s,.]/g, "") === String(count));
   const run = async (e) => {
     e.preventDefault();
     if (!open || busy) return;
@@ -56,14 +69,15 @@ export function Confirm({ title, children, count = 1, label, act, onClose, destr
       if (e.name !== "AbortError") setError(e);
     }
   };
-  const footer = html`<button type="button" class="btn" disabled=${busy} onClick=${onClose}>${t("cancel")}</button>
-    <button type="submit" form=${`${id}-form`} class=${`btn ${destroys ? "destroy" : "primary"}`} disabled=${!open || busy} aria-busy=${busy}>${busy && html`<${Spinner} />`}${label}</button>`;
+  const asks = destroys && count > typedAbove;
+  const footer = html`<button type="button" class="btn" autofocus=${destroys && !asks} disabled=${busy} onClick=${onClose}>${t("cancel")}</button>
+    <button type="submit" form=${`${id}-form`} class=${`btn ${destroys ? "destroy" : "primary"}`} autofocus=${!destroys} disabled=${!open || busy} aria-busy=${busy}>${busy && html`<${Spinner} />`}${label}</button>`;
   return html`<${Dialog} title=${title} onClose=${onClose} busy=${busy} footer=${footer}>
     <form id=${`${id}-form`} class="form" onSubmit=${run}>
       <div>${children}</div>
-      ${count > typedAbove && html`<div class="field">
+      ${asks && html`<div class="field">
         <label for=${`${id}-count`}>${rich("confirm.type", { count: String(count) })}</label>
-        <input class="input" id=${`${id}-count`} inputmode="numeric" autocomplete="off" placeholder=${String(count)} value=${typed} onInput=${(e) => setTyped(e.target.value)} />
+        <input class="input" id=${`${id}-count`} autofocus inputmode="numeric" autocomplete="off" placeholder=${String(count)} value=${typed} onInput=${(e) => setTyped(e.target.value)} />
       </div>`}
       ${error && html`<${ErrorNote} error=${error} />`}
     </form>

@@ -66,6 +66,7 @@ export function CancelJob({ id, label = t("cancel"), class: more = "" }) {
     try {
       await post(`/admin/jobs/${encodeURIComponent(id)}/cancel`, {});
     } catch (e) {
+      if (e.status === 409) return; // it has just ended
       setBusy(false);
       toastError(e);
     }

@@ -1,5 +1,5 @@
 // Menus: a button that opens a popover with a few acts.
-import { html, useId, useRef } from "../lib/preact.js";
+import { html, useCallback, useEffect, useId, useRef } from "../lib/preact.js";
 import { Icon } from "./icon.js";
 
 /**
@@ -10,19 +10,41 @@ export function Menu({ label, icon, items, class: more = "", square = false, dis
   const id = useId();
   const button = useRef(null);
   const menu = useRef(null);
-  const place = (e) => {
-    if (e.newState !== "open") return;
+  const place = useCallback(() => {
     const b = button.current.getBoundingClientRect();
     const m = menu.current;
     m.style.position = "fixed";
     m.style.inset = "auto";
+    m.style.maxHeight = `${innerHeight - 16}px`;
     const size = m.getBoundingClientRect();
     const below = b.bottom + 4 + size.height <= innerHeight;
     m.style.left = `${Math.max(8, Math.min(b.left, innerWidth - size.width - 8))}px`;
     m.style.top = `${below ? b.bottom + 4 : Math.max(8, b.top - size.height - 4)}px`;
-    m.querySelector("[role=menuitem]")?.focus();
+    m.style.visibility = "";
+  }, []);
+  const follow = useCallback((on) => {
+    for (const [what, capture] of [["scroll", true], ["resize", false]]) {
+      if (on) addEventListener(what, place, capture);
+      else removeEventListener(what, place, capture);
+    }
+  }, []);
+  useEffect(() => () => follow(false), []);
+  // Until it is placed it is not seen, as it is shown in the middle first.
+  const before = (e) => {
+    if (e.newState === "open") menu.current.style.visibility = "hidden";
+  };
+  const toggled = (e) => {
+    follow(false);
+    if (e.newState !== "open") return;
+    place();
+    follow(true);
+    menu.current.querySelector("[role=menuitem]:not(:disabled)")?.focus();
   };
   const turn = (e) => {
+    if (e.key === "Tab") {
+      menu.current.hidePopover();
+      return;
+    }
     const entries = [...menu.current.querySelectorAll("[role=menuitem]:not(:disabled)")];
     const at = entries.indexOf(document.activeElement);
     const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: entries.length - 1 }[e.key];
@@ -37,7 +59,7 @@ export function Menu({ label, icon, items, class: more = "", square = false, dis
   };
   return html`<button ref=${button} type="button" class=${`btn ${square ? "square " : ""}${more}`.trim()} popovertarget=${id} aria-haspopup="menu" aria-label=${square ? label : undefined} title=${square ? label : undefined} disabled=${disabled}>
       ${icon && html`<${Icon} name=${icon} />`}${!square && label}</button>
-    <div ref=${menu} id=${id} class="menu" popover role="menu" aria-label=${label} onToggle=${place} onKeyDown=${turn}>
+    <div ref=${menu} id=${id} class="menu" popover role="menu" aria-label=${label} onBeforeToggle=${before} onToggle=${toggled} onKeyDown=${turn}>
       ${items.filter(Boolean).map((item, i) => item === "line" ? html`<hr key=${i} />` : html`<${Entry} key=${i} item=${item} run=${run} />`)}
     </div>`;
 }

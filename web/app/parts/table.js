@@ -16,6 +16,7 @@ import { Icon } from "./icon.js";
  *   sort, onSort      what it is sorted by ("-created_at"), and how that is changed
  *   rowKey(row)       what tells rows apart
  *   rowClass(row)     "is-open" for the one that is open beside the table
+ *   onOpen(row)       what a click beside the controls of a row does
  *   selected(row), onSelect(row, on), allSelected (true, false or "some"), onSelectAll(on), selectLabel(row): boxes to tick
  *   detail(row)       what is shown in a row of its own below a row, if anything
  *   bones             how many rows are shown while it loads
@@ -49,11 +50,14 @@ function Head({ column: c, sort, onSort }) {
   </th>`;
 }
 
-function Row({ row, i, columns, rowClass, ticks, wide, selected, onSelect, selectLabel, detail }) {
+/** Whether a click within a row was meant for the row, and not for a control in it or for marking text. */
+const plainClick = (e) => !e.target.closest("a, button, input, label, select, summary") && getSelection().isCollapsed;
+
+function Row({ row, i, columns, rowClass, onOpen, ticks, wide, selected, onSelect, selectLabel, detail }) {
   const chosen = ticks ? selected(row) : undefined;
   const more = detail?.(row);
   const marks = `${rowClass?.(row) ?? ""}`;
-  return html`<tr role="row" class=${marks} aria-selected=${ticks ? String(chosen) : undefined}>
+  return html`<tr role="row" class=${`${marks}${onOpen ? " opens" : ""}`.trim()} onClick=${onOpen && ((e) => plainClick(e) && onOpen(row))} aria-selected=${ticks ? String(chosen) : undefined}>
     ${ticks && html`<td class="tick" role="cell"><${Tick} label=${selectLabel(row)} state=${chosen} onChange=${(on, e) => onSelect(row, on, e)} /></td>`}
     ${columns.map((c) => html`<td key=${c.id} role="cell" class=${c.class ?? ""}>${c.cell(row, i)}</td>`)}
   </tr>
@@ -120,9 +124,9 @@ export function Pager({ page, pageSize, total, onChange }) {
   const to = Math.min(total, page * pageSize);
   const turn = (n) => onChange({ page: Math.min(pages, Math.max(1, n)), pageSize });
   const typed = (e) => {
-    const n = Number.parseInt(e.target.value, 10);
-    if (Number.isFinite(n) && n !== page) turn(n);
-    else e.target.value = String(page);
+    const n = Math.min(pages, Math.max(1, Number.parseInt(e.target.value, 10) || page));
+    e.target.value = String(n);
+    if (n !== page) turn(n);
   };
   return html`<div class="pager" role="navigation" aria-label=${t("pager.label")}>
     <span>${t("pager.range", { from, to, total })}</span>
