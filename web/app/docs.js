@@ -2,6 +2,7 @@
 import { html, render, useEffect, useLayoutEffect, useMemo, useState } from "./lib/preact.js";
 import { get } from "./lib/api.js";
 import { useLoad, useLater } from "./lib/load.js";
+import { wait } from "./lib/ready.js";
 import { query, setQuery } from "./lib/router.js";
 import { firstLanguage, language, rich, speak, t } from "./lib/words.js";
 import { groupsOf, matches } from "./docs/document.js";
@@ -10,6 +11,15 @@ import { Prose } from "./docs/prose.js";
 import { Search } from "./parts/form.js";
 import { Plain, brand } from "./parts/shell.js";
 import { Blank, LoadError } from "./parts/table.js";
+
+/** The place in the address, "" where its escapes make no sense. */
+function place() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return "";
+  }
+}
 
 const slug = (name) => name.toLowerCase().replace(/[^a-z0-9]+/g, "-");
 
@@ -23,7 +33,7 @@ function Entry({ doc, o, open, onOpen }) {
 
 function Document({ doc }) {
   const groups = useMemo(() => groupsOf(doc), [doc]);
-  const [opened, setOpened] = useState(() => new Set([decodeURIComponent(location.hash.slice(1))]));
+  const [opened, setOpened] = useState(() => new Set([place()]));
   const search = query.value.search ?? "";
   const [typed, setTyped] = useState(search);
   const later = useLater(250);
@@ -34,7 +44,8 @@ function Document({ doc }) {
   useEffect(() => setTyped(search), [search]);
   useEffect(() => {
     const follow = () => {
-      const id = decodeURIComponent(location.hash.slice(1));
+      const id = place();
+      if (id === "") return;
       setOpened((was) => new Set(was).add(id));
       requestAnimationFrame(() => document.getElementById(id)?.scrollIntoView());
     };
@@ -48,7 +59,7 @@ function Document({ doc }) {
     if (on) now.add(id);
     else now.delete(id);
     setOpened(now);
-    history.replaceState(null, "", location.pathname + location.search + (on ? `#${id}` : ""));
+    history.replaceState(history.state, "", location.pathname + location.search + (on ? `#${id}` : ""));
   };
   const found = groups.map((g) => ({ ...g, operations: g.operations.filter((o) => search === "" || matches(o, search)) })).filter((g) => g.operations.length > 0);
   return html`<div class="docs">
@@ -78,5 +89,7 @@ function Docs() {
   <//>`;
 }
 
+const done = wait();
 await speak(firstLanguage());
 render(html`<${Docs} />`, document.getElementById("app"));
+done();

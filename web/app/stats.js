@@ -1,10 +1,12 @@
 // The public statistics: what everybody may know of the pool. Nothing here asks
 // for a session.
-import { html, render, useEffect, useLayoutEffect } from "./lib/preact.js";
+import { html, render, useEffect, useLayoutEffect, useRef } from "./lib/preact.js";
 import { get } from "./lib/api.js";
-import { number, percent, share, zone } from "./lib/format.js";
+import { number, share, zone } from "./lib/format.js";
 import { useLoad } from "./lib/load.js";
+import { wait } from "./lib/ready.js";
 import { query, setQuery } from "./lib/router.js";
+import { renewed } from "./lib/version.js";
 import { firstLanguage, language, rich, speak, t } from "./lib/words.js";
 import { Bars, BarsLegend, Count } from "./parts/chart.js";
 import { Providers } from "./parts/form.js";
@@ -61,7 +63,7 @@ function Figures({ of, hours }) {
   const counted = of.successCount + of.failureCount;
   return html`<dl class="figures">
     <div><dt>${t("stats.requests.all")}</dt><dd><${Count} n=${of.totalRequests} /></dd></div>
-    <div><dt>${t("stats.rate")}</dt><dd>${counted === 0 ? "–" : percent(of.successRate, 2)}</dd></div>
+    <div><dt>${t("stats.rate")}</dt><dd>${counted === 0 ? "–" : share(of.successCount, counted, 2)}</dd></div>
     <div><dt>${t("stats.requests.day")}</dt><dd><${Count} n=${sum("requests")} /></dd></div>
     <div><dt>${t("stats.failures.day")}</dt><dd><${Count} n=${sum("failure")} /></dd></div>
   </dl>`;
@@ -86,16 +88,17 @@ function Shown({ data }) {
 
 function Stats() {
   const provider = ["ollama", "openrouter"].includes(query.value.provider) ? query.value.provider : "all";
-  const { data, error, reload } = useLoad((signal) => get("/admin/public-stats", { provider, tz: zone() }, { signal }), [provider], { every });
+  const { data: last, error, stale, reload } = useLoad((signal) => get("/admin/public-stats", { provider, tz: zone() }, { signal }), [provider], { every });
   useLayoutEffect(() => {
     document.title = `${t("stats.title")} · ${brand}`;
   }, [language.value]);
-  // A page that comes back into view shows what is true now.
+  const data = error && stale ? undefined : last; // figures of another provider than the one that is chosen
+  // A page that stays open for months, on a wall, is renewed with the program.
+  const failed = useRef(false);
   useEffect(() => {
-    const look = () => document.hidden || reload();
-    document.addEventListener("visibilitychange", look);
-    return () => document.removeEventListener("visibilitychange", look);
-  }, []);
+    if (!error && failed.current) renewed().then((is) => is && location.reload());
+    failed.current = error !== null;
+  }, [error]);
   const fresh = html`<span class=${`live hide-phone${error ? " is-away" : ""}`}>${data ? html`<${Ago} at=${data.timestamp} />` : t("stats.loading")}</span>`;
   return html`<${Plain} actions=${fresh} end=${html`<a class="btn ghost" href="/dashboard">${t("login.title")}</a>`}>
     <div class="page-head"><h1>${t("stats.title")}</h1><div class="actions"><${Providers} all value=${provider} onChange=${(p) => setQuery({ provider: p === "all" ? null : p })} /></div></div>
@@ -104,5 +107,7 @@ function Stats() {
   <//>`;
 }
 
+const done = wait();
 await speak(firstLanguage());
 render(html`<${Stats} />`, document.getElementById("app"));
+done();

@@ -1,6 +1,6 @@
 // One operation of the API: what it takes and answers, examples, and a form to
 // try it with a token of one's own.
-import { html, signal, useMemo, useRef, useState } from "../lib/preact.js";
+import { html, signal, useEffect, useMemo, useRef, useState } from "../lib/preact.js";
 import { bytes, millisText } from "../lib/format.js";
 import { t } from "../lib/words.js";
 import { Confirm } from "../parts/dialog.js";
@@ -68,8 +68,10 @@ function Try({ o, body, parameters, values, setValues, text, setText, sent }) {
   const stop = useRef(null);
   const token = given[o.access];
   const busy = state?.busy === true;
+  useEffect(() => () => stop.current?.abort(), []); // who closes the operation waits for no answer
   const run = async () => {
     const c = callOf(o, sent, values, token?.value.trim() ?? "", location.origin);
+    stop.current?.abort();
     stop.current = new AbortController();
     setState({ busy: true, text: "" });
     const began = performance.now();

@@ -35,6 +35,7 @@ const told = [
   [/^this token may not be used from this network/, "told.token-network"],
   [/^this token has .+ \((?<limit>[a-z ]+)\)$/, "told.token-limit"],
   [/^too many requests from this address: /, "told.often"],
+  [/^the filter chooses (?<now>\d+) keys by now, not (?<then>\d+); nothing was changed$/, "told.moved"],
 ];
 
 /**

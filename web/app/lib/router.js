@@ -12,14 +12,68 @@ export const query = computed(() => Object.fromEntries(new URLSearchParams(place
 
 addEventListener("popstate", () => {
   place.value = here();
+  if (location.hash === "" || history.state?.y !== undefined) scrollBack(history.state?.y ?? 0); // else to a place on the page
 });
+
+// Each step of the history remembers how far down one was. The browser would put
+// that back too early, before a list has its rows again.
+const patience = 3000; // ms that rows may take
+let keeping = 0;
+let going = null; // ends what puts one back
+
+history.scrollRestoration = "manual";
+
+function keep() {
+  clearTimeout(keeping);
+  keeping = 0;
+  if (going !== null || (history.state?.y ?? 0) === Math.round(scrollY)) return;
+  try {
+    history.replaceState({ ...history.state, y: Math.round(scrollY) }, "");
+  } catch {
+    // browsers allow a hundred of these in half a minute
+  }
+}
+
+function scrollBack(y) {
+  going?.();
+  const until = performance.now() + patience;
+  let frame = 0;
+  let frames = 0;
+  const stop = () => {
+    cancelAnimationFrame(frame);
+    for (const kind of ["wheel", "touchstart", "keydown", "pointerdown"]) removeEventListener(kind, stop);
+    going = null;
+  };
+  const look = () => {
+    const most = document.documentElement.scrollHeight - innerHeight;
+    scrollTo(0, Math.min(y, most));
+    // What a step needs is asked for after the first frame, so readiness means nothing before.
+    if (++frames > 3 && most >= y && document.documentElement.dataset.ready || performance.now() > until) stop();
+    else frame = requestAnimationFrame(look);
+  };
+  // Who moves meanwhile is not held.
+  for (const kind of ["wheel", "touchstart", "keydown", "pointerdown"]) addEventListener(kind, stop, { passive: true });
+  going = stop;
+  frame = requestAnimationFrame(look);
+}
+
+addEventListener("scroll", () => {
+  if (keeping === 0) keeping = setTimeout(keep, 400);
+}, { passive: true });
+addEventListener("pagehide", keep);
+if (history.state?.y > 0) scrollBack(history.state.y); // loaded anew, or come back to
 
 /** Goes to an address of this site; replace leaves no step for the back button. */
 export function go(address, { replace = false } = {}) {
   const url = new URL(address, location.href);
   if (url.pathname + url.search === location.pathname + location.search) return;
-  history[replace ? "replaceState" : "pushState"](null, "", url.pathname + url.search + url.hash);
   const moved = url.pathname !== place.value.path;
+  if (replace) history.replaceState(history.state, "", url.pathname + url.search + url.hash);
+  else {
+    keep();
+    going?.();
+    history.pushState(null, "", url.pathname + url.search + url.hash);
+  }
   place.value = here();
   if (moved) scrollTo(0, 0);
 }

@@ -15,10 +15,25 @@ export function nextTheme() {
   } catch {
     // storage is switched off: it holds for this page
   }
-  if (chosen === "system") delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = chosen;
+  show(chosen);
+}
+
+function show(chosen) {
+  dress(chosen);
   theme.value = chosen;
 }
+
+function dress(chosen) {
+  if (chosen === "system") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = chosen;
+}
+
+// Another window of this browser chose.
+addEventListener("storage", (e) => {
+  if (e.key !== "theme" && e.key !== null) return;
+  const chosen = ["light", "dark"].includes(e.newValue) ? e.newValue : "system";
+  if (chosen !== theme.peek()) show(chosen);
+});
 
 /** Counts how often the colours changed; charts read them anew then. */
 export const colours = signal(0);
@@ -27,6 +42,16 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => colo
 effect(() => {
   theme.value;
   colours.value = colours.peek() + 1;
+});
+
+// Paper is white. Charts are drawn for it, and for the screen again.
+addEventListener("beforeprint", () => {
+  dress("light");
+  colours.value++;
+});
+addEventListener("afterprint", () => {
+  dress(theme.peek());
+  colours.value++;
 });
 
 /** The value of a custom property, such as "--traffic", as a colour that a canvas understands. */

@@ -1,6 +1,6 @@
 // Calls with a large body: they tell how much of it has gone, and can be given
 // up on the way. fetch tells nothing of that.
-import { CallError, refused, session } from "./api.js";
+import { CallError, hasNewToken, refused, session } from "./api.js";
 import { t } from "./words.js";
 
 /**
@@ -9,7 +9,17 @@ import { t } from "./words.js";
  * of api.js, type is the body's. progress is called with the bytes that have
  * gone. An AbortError passes as it is.
  */
-export function upload(path, { query, body, type, headers = {}, signal: stop, progress = () => {} }) {
+export async function upload(path, options) {
+  const token = session.value?.csrfToken;
+  try {
+    return await sendOnce(path, options);
+  } catch (error) {
+    if (!(await hasNewToken(token, error))) throw error;
+    return sendOnce(path, options);
+  }
+}
+
+function sendOnce(path, { query, body, type, headers = {}, signal: stop, progress = () => {} }) {
   const url = new URL(path, location.origin);
   for (const [name, value] of Object.entries(query ?? {})) url.searchParams.set(name, String(value));
   return new Promise((resolve, reject) => {

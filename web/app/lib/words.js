@@ -1,6 +1,6 @@
 // The words of the pages, in the language of the reader. Components that call
 // t or rich are drawn anew when the language changes.
-import { html, signal } from "./preact.js";
+import { batch, html, signal } from "./preact.js";
 
 const dictionaries = {
   en: () => import("../../words/en.js"),
@@ -14,26 +14,37 @@ const words = signal({});
 /** The language as browsers name it: for Intl, and for <html lang>. */
 export const locale = () => (language.value === "zh" ? "zh-CN" : "en-GB");
 
-/** Loads a language and shows it. */
+let wanted = "";
+
+/** Loads a language and shows it, unless another one is wanted by then. */
 export async function speak(code) {
+  wanted = code;
   const loaded = await dictionaries[code]();
-  words.value = loaded.default;
-  language.value = code;
+  if (wanted !== code) return;
+  batch(() => {
+    words.value = loaded.default;
+    language.value = code;
+  });
   document.documentElement.lang = code === "zh" ? "zh-CN" : "en";
 }
 
 /** The language that the page begins with; early.js chose it. */
 export const firstLanguage = () => (document.documentElement.lang.startsWith("zh") ? "zh" : "en");
 
-/** Speaks another language from now on, also the next time. */
+/** Speaks another language from now on, also the next time. It throws where the words do not come. */
 export async function choose(code) {
+  await speak(code);
   try {
     localStorage.setItem("language", code);
   } catch {
     // storage is switched off: it holds for this page
   }
-  await speak(code);
 }
+
+// Another window of this browser chose.
+addEventListener("storage", (e) => {
+  if (e.key === "language" && e.newValue in dictionaries) speak(e.newValue).catch(() => {}); // it keeps its own
+});
 
 /** Whether there are words for a key. */
 export const known = (key) => key in words.value;

@@ -1,10 +1,11 @@
 // What stands around every page of the dashboard: navigation, the bar on top of
 // a phone, the switches of theme and language, and the word that the server is away.
-import { html, useEffect, useState } from "../lib/preact.js";
+import { html, useEffect, useRef, useState } from "../lib/preact.js";
 import { logOut } from "../lib/api.js";
 import { number } from "../lib/format.js";
 import { figures, link } from "../lib/live.js";
 import { nextTheme, theme } from "../lib/theme.js";
+import { meta } from "../lib/version.js";
 import { choose, language, t } from "../lib/words.js";
 import { Icon, Mark } from "./icon.js";
 import { Patterns } from "./state.js";
@@ -38,10 +39,16 @@ export function ThemeButton() {
 /** The button that speaks the other language. */
 export function LanguageButton() {
   const [code, name, hint, lang] = language.value === "zh" ? ["en", "EN", "Switch to English", "en"] : ["zh", "中文", "切换到中文", "zh-CN"];
-  return html`<button type="button" class="btn ghost" title=${hint} lang=${lang} onClick=${() => choose(code)}>${name}</button>`;
+  return html`<button type="button" class="btn ghost" title=${hint} lang=${lang} onClick=${() => choose(code).catch(() => toastError(new Error(t("error.away"))))}>${name}</button>`;
 }
 
-const version = () => document.querySelector('meta[name="version"]')?.content ?? "";
+const wide = matchMedia("(min-width: 45rem)");
+
+// The navigation of a phone that is turned has a place of its own again.
+wide.addEventListener("change", () => {
+  const nav = document.getElementById("nav");
+  if (nav?.matches(":popover-open")) nav.hidePopover();
+});
 
 function Entry({ page, current }) {
   const label = t(`nav.${page.id}`); // words: nav.*
@@ -67,11 +74,11 @@ export function Shell({ current, children }) {
       <nav class="side" id="nav" popover aria-label=${t("nav.label")}>
         <a class="brand" href="/dashboard" title=${brand}><${Mark} /><span class="brand-name">${brand}</span></a>
         <ul>${list(undefined).map((p) => html`<${Entry} key=${p.id} page=${p} current=${p.id === current} />`)}</ul>
-        ${groups.map((g) => html`<h2>${t(`nav.group.${g}`)}</h2><ul>${list(g).map((p) => html`<${Entry} key=${p.id} page=${p} current=${p.id === current} />`)}</ul>`)}
+        ${groups.map((g) => html`<h2 id=${`nav-${g}`}>${t(`nav.group.${g}`)}</h2><ul aria-labelledby=${`nav-${g}`}>${list(g).map((p) => html`<${Entry} key=${p.id} page=${p} current=${p.id === current} />`)}</ul>`)}
         <div class="side-foot">
           <${ThemeButton} /><${LanguageButton} />
           <button type="button" class="btn ghost square" aria-label=${t("logout")} title=${t("logout")} onClick=${leave}><${Icon} name="logout" /></button>
-          <p class="build">${version()}</p>
+          <p class="build">${meta("version")}</p>
         </div>
       </nav>
       <main class="main" id="content" tabindex="-1">
@@ -80,7 +87,15 @@ export function Shell({ current, children }) {
         ${children}
       </main>
     </div>
+    <${Spoken} name=${current === "" ? t("page.lost") : t(`nav.${current}`)} />
     <${Toasts} />`;
+}
+
+/** Says the name of the page that one went to; that of the first one the browser says. */
+function Spoken({ name }) {
+  const first = useRef(name);
+  if (first.current !== name) first.current = null;
+  return html`<p class="sr-only" aria-live="polite">${first.current === null && name}</p>`;
 }
 
 /** The word that the server does not answer, once that lasts. */
