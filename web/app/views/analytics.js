@@ -77,7 +77,7 @@ function Tables({ asked: a, rows: counts, every }) {
   const number = (table) => (table === a.table && here && !stale ? here.total : counts?.[table]);
   return html`<section class="panel fits" aria-label=${t("analytics.tables")}>
     <${LinkTabs} label=${t("analytics.tables")} items=${Object.keys(tables).map((name) => ({
-      href: withQuery({ table: name === usual.table ? null : name, sort: null, page: null }), label: t(`analytics.tab.${name}`), count: number(name), current: name === a.table,
+      href: withQuery(name === a.table ? { page: null } : { table: name === usual.table ? null : name, sort: null, page: null }), label: t(`analytics.tab.${name}`), count: number(name), current: name === a.table,
     }))} />
     ${a.table === "keys" && html`<p class="hint pad note"><${Icon} name="info" />${t("analytics.keys.ever")}</p>`}
     ${error && here && html`<p class="late s-failed" role="status"><${Icon} name="offline" />${t("analytics.old", { message: error.message })}</p>`}

@@ -56,7 +56,7 @@ function Pages({ before, next, shown, loading }) {
   return html`<div class="pager" role="navigation" aria-label=${t("pager.label")}>
     <span>${before ? t("requests.page.older", { n: shown }) : t("requests.page.first", { n: shown })}</span>
     <div class="pages">
-      <button type="button" class="btn small" disabled=${!before} onClick=${() => go(withQuery({ before: newer || null, open: null }))}><${Icon} name="chevron-left" />${before && newer === "" ? t("requests.newest") : t("requests.newer")}</button>
+      <button type="button" class="btn small" disabled=${!before} onClick=${() => go(withQuery({ before: newer || null, open: null }))}><${Icon} name="chevron-left" />${before && !cameFrom.has(before) ? t("requests.newest") : t("requests.newer")}</button>
       <button type="button" class="btn small" disabled=${!next || loading} onClick=${older}>${t("requests.older")}<${Icon} name="chevron-right" /></button>
     </div>
   </div>`;
