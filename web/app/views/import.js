@@ -8,6 +8,7 @@ import { useLoad } from "../lib/load.js";
 import { go, query, setQuery, withQuery } from "../lib/router.js";
 import { t } from "../lib/words.js";
 import { Icon } from "../parts/icon.js";
+import { useJob } from "../parts/jobs.js";
 import { PageHead } from "../parts/shell.js";
 import { toast } from "../parts/toast.js";
 import { Choose } from "./import/choose.js";
@@ -40,7 +41,8 @@ export default function View() {
   const [what, setWhat] = useState(null); // what is looked at in step 2
   const [turn, setTurn] = useState(0);
   const running = jobs.value.filter((j) => j.kind === "import");
-  const earlier = useEarlier(`${turn} ${job} ${running.map((j) => j.id).join(" ")}`);
+  const followed = useJob(job);
+  const earlier = useEarlier(`${turn} ${job} ${followed?.state} ${running.map((j) => j.id).join(" ")}`);
   const rate = earlier.data?.jobs.find((j) => j.state === "done" && j.counts.valid !== undefined && j.done >= 100)?.rate;
   const top = useRef(null);
 
@@ -83,7 +85,7 @@ export default function View() {
   };
   return html`<div class="stack" ref=${top} tabindex="-1">
     <${PageHead} title=${t("import.title")}><${Steps} at=${step} /><//>
-    ${step === 2 && html`<${Run} key=${job} id=${job} />`}
+    ${step === 2 && html`<${Run} job=${followed} />`}
     ${step < 2 && running.map((j) => html`<${Live} key=${j.id} job=${j} list=${earlier.data?.running} />`)}
     ${step === 0 && html`<${Choose} provider=${provider} onProvider=${choose} limit=${limit} limitText=${limitText} ready=${preview} />`}
     ${step === 1 && html`<${Preview} what=${what} provider=${provider} onProvider=${choose} rate=${rate} leave=${leave} started=${started} changed=${() => setTurn(turn + 1)} />`}

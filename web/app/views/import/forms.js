@@ -54,9 +54,9 @@ const lists = new Set(["keys", "accounts", "api_keys"]);
 
 /** An object that holds the list, or one of many objects, a line each. */
 async function object(blob, head) {
-  const { list, end } = look(head);
+  const { list, end, account } = look(head);
   if (list > 0) return { blob: new Blob(['{"keys":', blob.slice(list)]), json: true, first: 0 };
-  if (end > 0 && !head.slice(0, end).includes("\n") && /^\s*$|^[ \t\r]*\n\s*\{/.test(head.slice(end))) {
+  if (account && end > 0 && !head.slice(0, end).includes("\n") && /^\s*$|^[ \t\r]*\n\s*\{/.test(head.slice(end))) {
     const text = new TextDecoder().decode(await whole(blob));
     const rows = text.split("\n").map((row) => row.trim() || '""'); // an empty entry keeps the count of lines
     return { blob: new Blob(['{"keys":[', rows.join(","), "]}"]), json: true, first: 1 };
@@ -66,11 +66,13 @@ async function object(blob, head) {
 
 /**
  * Where in the first object the list begins that holds the keys, and where the
- * object ends; 0 where the beginning does not tell.
+ * object ends, 0 where the beginning does not tell; and whether it is an account
+ * itself.
  */
 function look(head) {
   let depth = 0;
   let name = "";
+  let account = false;
   for (let i = 0; i < head.length; i++) {
     const c = head[i];
     if (c === '"') {
@@ -78,16 +80,18 @@ function look(head) {
       for (i++; i < head.length && head[i] !== '"'; i++) if (head[i] === "\\") i++;
       name = head.slice(from, i);
     } else if (c === "[" && depth === 1 && lists.has(name)) {
-      return { list: i, end: 0 };
+      return { list: i, end: 0, account };
     } else if (c === "{" || c === "[") {
       depth++;
     } else if (c === "}" || c === "]") {
-      if (--depth === 0) return { list: 0, end: i + 1 };
+      if (--depth === 0) return { list: 0, end: i + 1, account };
+    } else if (c === ":" && depth === 1) {
+      account ||= name === "api_key" || name === "apiKey";
     } else if (c === ",") {
       name = "";
     }
   }
-  return { list: 0, end: 0 };
+  return { list: 0, end: 0, account };
 }
 
 const keyColumns = ["api_key", "apikey", "key"];

@@ -6,14 +6,13 @@ import { address } from "../../lib/router.js";
 import { t } from "../../lib/words.js";
 import { providerName } from "../../parts/form.js";
 import { Icon } from "../../parts/icon.js";
-import { CancelJob, Progress, useJob } from "../../parts/jobs.js";
+import { CancelJob, Progress } from "../../parts/jobs.js";
 import { Meter } from "../../parts/state.js";
 import { Blank } from "../../parts/table.js";
 import { sourceName } from "./names.js";
 
-/** The import with an id. */
-export function Run({ id }) {
-  const job = useJob(id);
+/** The import that the address names, as useJob gives it. */
+export function Run({ job }) {
   if (job === undefined) return html`<section class="panel" aria-busy="true"><div class="panel-head"><h2>${t("import.run")}</h2></div><div class="panel-body run"><span class="bone w3"></span><span class="bone w4"></span><span class="bone w2"></span></div></section>`;
   if (job === null || job.kind !== "import") {
     return html`<section class="panel"><${Blank} icon="search" title=${t("import.gone")} acts=${html`<a class="btn" href="/dashboard/import">${t("import.again")}</a>`}>${t("import.gone.more")}<//></section>`;

@@ -48,7 +48,7 @@ const scope = (providers) => (providers.length > 1 ? t("tokens.all") : providerN
 /** The columns of the table; revoke is called with a token. */
 export const columns = (revoke) => [
   { id: "name", label: t("tokens.name"), class: "a name", sort: "name", cell: (k) => html`<a class="row-link" href=${withQuery({ token: k.id })} title=${k.name}><b>${k.name}</b></a>` },
-  { id: "token", label: t("tokens.token"), class: "mono c nowrap", head: "", cell: (k) => k.token },
+  { id: "token", label: t("tokens.token"), class: "mono c nowrap", head: "", cell: (k) => html`${k.token}${k.expires_at && html` <span class="phone-only"><${Validity} at=${k.expires_at} /></span>`}` },
   { id: "providers", label: t("tokens.providers"), class: "low-only", cell: (k) => html`<span class="tag">${scope(k.providers)}</span>` },
   { id: "valid", label: t("tokens.valid.until"), class: "nowrap", sort: "expires_at", cell: (k) => html`<${Validity} at=${k.expires_at} />` },
   { id: "limits", label: t("tokens.limits"), class: "wide-only", sort: "limits", first: "down", cell: (k) => html`<${LimitsCell} token=${k} />` },
