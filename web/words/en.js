@@ -629,6 +629,7 @@ export default {
   "overview.first.keys.label": "Keys",
   "overview.first.keys.more": "Paste one key, or lines of an `ollama.txt`; passwords in them are dropped.",
   "overview.first.keys.none": "There is no key in that.",
+  "overview.first.none": "no answer yet",
   "overview.first.note": "p95 {time}",
   "overview.first.over": "Show the overview",
   "overview.first.title": "Three steps to the first answer",

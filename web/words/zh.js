@@ -629,6 +629,7 @@ export default {
   "overview.first.keys.label": "密钥",
   "overview.first.keys.more": "粘贴一个密钥，或 `ollama.txt` 中的多行；其中的密码会被丢弃。",
   "overview.first.keys.none": "其中没有密钥。",
+  "overview.first.none": "暂无应答",
   "overview.first.note": "p95 为 {time}",
   "overview.first.over": "查看总览",
   "overview.first.title": "三步得到第一个应答",

@@ -2,7 +2,7 @@
 // keys return, and the last failures.
 import { html } from "../../lib/preact.js";
 import { hour, number, percent } from "../../lib/format.js";
-import { reason } from "../../lib/reasons.js";
+import { plainReason, reason } from "../../lib/reasons.js";
 import { address } from "../../lib/router.js";
 import { rich, t } from "../../lib/words.js";
 import { providerName } from "../../parts/form.js";
@@ -61,7 +61,7 @@ const shown = (row) => address("/dashboard/requests", { provider: row.provider, 
 const columns = () => [
   { id: "at", label: t("overview.time"), class: "d muted nowrap", cell: (r) => html`<${When} at=${r.at} />` },
   { id: "status", label: t("overview.status"), class: "b", cell: (r) => html`<${Http} status=${r.status} />` },
-  { id: "reason", label: t("overview.reason"), class: "a", cell: (r) => html`<a class="row-link" href=${shown(r)}>${reason(r.error) || t("overview.unsaid")}</a>` },
+  { id: "reason", label: t("overview.reason"), class: "a", cell: (r) => html`<a class="row-link" href=${shown(r)}>${plainReason(r.error) || t("overview.unsaid")}</a>` },
   { id: "model", label: t("overview.model"), class: "mono c", head: "", cell: (r) => r.model || "–" },
   { id: "key", label: t("overview.key"), class: "mono nowrap mid-only", head: "mid-only", cell: (r) => (r.key ? html`<a class="row-link" href=${address("/dashboard/keys", { provider: r.provider, key: r.key })}>${r.apiKey ?? r.key}</a>` : "–") },
   { id: "attempts", label: t("overview.attempts"), class: "num mid-only", cell: (r) => number(r.attempts) },

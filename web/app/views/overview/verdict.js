@@ -5,7 +5,7 @@ import { hour, number, percent, share } from "../../lib/format.js";
 import { figures } from "../../lib/live.js";
 import { plainReason } from "../../lib/reasons.js";
 import { address } from "../../lib/router.js";
-import { rich, t } from "../../lib/words.js";
+import { language, rich, t } from "../../lib/words.js";
 import { providerName } from "../../parts/form.js";
 import { Icon } from "../../parts/icon.js";
 import { Health, stateName, states } from "../../parts/state.js";
@@ -32,6 +32,9 @@ const toneOf = (v) => (v.reason === "provider_disabled" ? "disabled" : tones[v.v
 
 const setting = (p) => `DISABLE_${p.toUpperCase()}`;
 
+/** What stands between two sentences. */
+const gap = () => (language.value === "zh" ? "" : " ");
+
 /** The sentence of a verdict. */
 function why(stands, provider) {
   const v = stands.verdict;
@@ -50,7 +53,7 @@ function why(stands, provider) {
       const of = { provider: providerName(broken.provider), since, serving: broken.states.active, total: broken.states.total };
       const said = broken.breaker.refusal ? rich("overview.why.refused", { ...of, reason: plainReason(broken.breaker.refusal) }) : rich("overview.why.silent", of);
       const others = stands.providers.filter((p) => p.verdict.reason === "serving").map((p) => t("overview.why.others", { provider: providerName(p.provider) }));
-      return [said, others.map((o) => ` ${o}`)];
+      return [said, others.map((o) => gap() + o)];
     }
     case "provider_disabled":
       return rich("overview.why.off", { provider: providerName(off.provider), setting: setting(off.provider) });
@@ -62,9 +65,9 @@ function why(stands, provider) {
 }
 
 function returns(v) {
-  if (v.returning === 0) return v.serving < v.total ? ` ${t(v.serving === 0 ? "overview.returns.no" : "overview.returns.none")}` : "";
+  if (v.returning === 0) return v.serving < v.total ? gap() + t(v.serving === 0 ? "overview.returns.no" : "overview.returns.none") : "";
   const span = html`<${Until} at=${v.nextReturn} />`;
-  return [" ", rich(v.returning === 1 ? "overview.returns.one" : "overview.returns", { n: v.returning, span })];
+  return [gap(), rich(v.returning === 1 ? "overview.returns.one" : "overview.returns", { n: v.returning, span })];
 }
 
 /** What mends it, as a link; null where there is nothing to do. */
