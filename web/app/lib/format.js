@@ -54,6 +54,14 @@ export function share(part, whole, digits = 1) {
   return percent(p, digits);
 }
 
+/** A long name without its middle: names of models differ at their ends. */
+export function middle(text, most = 32) {
+  const all = [...text];
+  if (all.length <= most) return text;
+  const head = Math.ceil(0.4 * (most - 1));
+  return `${all.slice(0, head).join("")}…${all.slice(head + 1 - most).join("")}`;
+}
+
 /** Milliseconds with their unit apart: { value: "412", unit: "ms" }. */
 export function millis(ms) {
   if (!Number.isFinite(ms)) return { value: none, unit: "" };

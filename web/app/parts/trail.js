@@ -22,11 +22,15 @@ export function proved({ ok, scope, status, action }) {
 
 const said = (status) => (status ? String(status) : t("http.none"));
 
-/** The attempts as dots: round for one that served, square else. */
+const most = 8; // dots that are shown
+
+/** The attempts as dots: round for one that served, square else. Of many some are left out, but never the last. */
 export function Dots({ trail }) {
   if (trail.length === 0) return html`<span class="muted">–</span>`;
   const label = `${t("trail.attempts", { n: trail.length })}: ${trail.map((s) => said(s.status)).join(", ")}`;
-  return html`<span class="dots" role="img" aria-label=${label} title=${label}>${trail.map((s, i) => html`<i key=${i} class=${`s-${proved(s)}`}></i>`)}</span>`;
+  const over = trail.length - most;
+  const shown = over > 0 ? [...trail.slice(0, most - 1), trail.at(-1)] : trail;
+  return html`<span class="dots" role="img" aria-label=${label} title=${label}>${shown.map((s, i) => html`${over > 0 && i === most - 1 && html`<small>+${over}</small>`}<i key=${i} class=${`s-${proved(s)}`}></i>`)}</span>`;
 }
 
 /** The address of a key's panel, from the id of the key. */

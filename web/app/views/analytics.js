@@ -37,7 +37,7 @@ function asked() {
 const ofTable = (a) => ({ provider: a.provider, sort: a.sort, ...(tables[a.table].ranged ? { range: a.range, tz: zone() } : {}) });
 
 /** The name that the server gives a file. */
-const fileName = (response) => /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1] ?? "table.csv";
+const fileName = (response) => /filename="?([^";]+)/.exec(response.headers.get("Content-Disposition") ?? "")?.[1] ?? "table.csv";
 
 /** A button that saves all rows of the table that is shown. */
 function Export({ asked: a }) {

@@ -23,7 +23,7 @@ function InFlight({ provider }) {
   const now = figures.value;
   if (!now || link.value === "off" || link.value === "away") return html`<${LiveMark} />`;
   const of = now.providers?.find((p) => p.provider === provider);
-  return html`<span class=${`live is-${link.value}`} title=${t(`live.${link.value}.more`)}>${t("requests.flight", { n: of ? of.inFlight : now.inFlight })}</span>`;
+  return html`<span class=${`live is-${link.value}`} title=${t(`live.${link.value}.more`)}>${t("requests.flight", { n: of ? of.inFlight : now.inFlight })}</span>`; // words: live.*
 }
 
 /** What the log keeps, and since when. */
@@ -31,13 +31,13 @@ function Keeps({ log }) {
   if (!log) return null;
   const kept = t(`requests.log.${log.mode}`); // words: requests.log.*
   const since = log.since ? t("requests.log.since", { n: log.entries, since: dated(log.since), size: bytes(log.bytes) }) : "";
-  return html`<span class="hint end" title=${[since, t("requests.log.how")].filter(Boolean).join("\n")}><a href="/dashboard/settings">${kept}</a></span>`;
+  return html`<span class="hint end" title=${[since, t("requests.log.how")].filter(Boolean).join("\n")}><a href="/dashboard/settings?q=REQUEST_LOG">${kept}</a></span>`;
 }
 
 /** In place of rows: why there are none, and what to do. */
 function None({ filters, log, before }) {
   if (before) return html`<${Blank} icon="requests" title=${t("requests.none.older")} acts=${html`<a class="btn" href=${withQuery({ before: null })}>${t("requests.newest")}</a>`} />`;
-  if (log?.mode === "off") return html`<${Blank} icon="pause" title=${t("requests.none.off")}>${rich("requests.none.off.more")}<//>`;
+  if (log?.mode === "off") return html`<${Blank} icon="pause" title=${t("requests.none.off")} acts=${html`<a class="btn" href="/dashboard/settings?q=REQUEST_LOG"><${Icon} name="settings" />${t("nav.settings")}</a>`}>${rich("requests.none.off.more")}<//>`;
   if (filtered(filters)) return html`<${Blank} icon="filter" title=${t("requests.none.match")} acts=${html`<button type="button" class="btn" onClick=${unfilter}>${t("requests.unfilter")}</button>`}>${log?.mode === "failures" && rich("requests.none.failures.more")}<//>`;
   if (log?.mode === "failures") return html`<${Blank} icon="active" title=${t("requests.none.failures")}>${rich("requests.none.failures.more")}<//>`;
   return html`<${Blank} icon="requests" title=${t("requests.none")} acts=${html`<a class="btn" href="/dashboard/playground"><${Icon} name="playground" />${t("nav.playground")}</a>`}>${t("requests.none.more")}<//>`;

@@ -1,6 +1,7 @@
 // What became of the busiest models in the course of the range. The legend takes
 // series out and brings them back.
 import { html, useState } from "../../lib/preact.js";
+import { middle } from "../../lib/format.js";
 import { setQuery } from "../../lib/router.js";
 import { t } from "../../lib/words.js";
 import { LineMark, Lines } from "../../parts/chart.js";
@@ -11,7 +12,7 @@ const others = "\u0000"; // no model is called so
 /** The series: a line for each model, and for requests one for all others where there are any. */
 function seriesOf(data, what) {
   const twice = (m) => data.series.filter((s) => s.model === m).length > 1;
-  const all = data.series.map((s, n) => ({ id: `${s.provider} ${s.model}`, name: twice(s.model) ? `${s.model} · ${providerName(s.provider)}` : s.model, values: s[what], n }));
+  const all = data.series.map((s, n) => ({ id: `${s.provider} ${s.model}`, name: twice(s.model) ? `${middle(s.model)} · ${providerName(s.provider)}` : middle(s.model), title: s.model, values: s[what], n }));
   if (what === "requests" && data.rest.some((v) => v > 0)) all.push({ id: others, name: t("analytics.others"), values: data.rest, n: 5 });
   return all;
 }
@@ -28,7 +29,7 @@ export function Chart({ data, what }) {
     <div class="panel-head"><h2>${title}</h2>
       <${Seg} label=${t("analytics.chart")} value=${what} onChange=${(v) => setQuery({ show: v === "requests" ? null : "failures" }, { replace: true })}
         options=${[["requests", t("analytics.requests")], ["failure", t("analytics.failures")]]} />
-      <div class="actions legend" role="group" aria-label=${t("analytics.legend")}>${series.map((s) => html`<button key=${s.id} type="button" aria-pressed=${String(!hidden.includes(s.id))} title=${s.name} onClick=${() => turn(s.id)}><${LineMark} n=${s.n} /><span class="cut-name">${s.name}</span></button>`)}</div>
+      <div class="actions legend" role="group" aria-label=${t("analytics.legend")}>${series.map((s) => html`<button key=${s.id} type="button" aria-pressed=${String(!hidden.includes(s.id))} title=${s.title} onClick=${() => turn(s.id)}><${LineMark} n=${s.n} />${s.name}</button>`)}</div>
     </div>
     <div class="panel-body">
       ${data

@@ -1,6 +1,6 @@
 // The tables: by model, by key, by token.
 import { html } from "../../lib/preact.js";
-import { day, hour, millisText, moment, number, share, shortText } from "../../lib/format.js";
+import { day, hour, middle, millisText, moment, number, share, shortText } from "../../lib/format.js";
 import { address } from "../../lib/router.js";
 import { t } from "../../lib/words.js";
 import { providerName } from "../../parts/form.js";
@@ -58,7 +58,7 @@ export const tables = {
   models: {
     path: "/admin/analytics/models", rows: "models", ranged: true, rowKey: (r) => `${r.provider} ${r.model}`,
     columns: (of) => [
-      { id: "model", label: t("analytics.model"), class: "mono a name-cut", head: "", sort: "name", cell: (r) => html`<a class="row-link" href=${address("/dashboard/requests", { model: r.model, provider: r.provider })} title=${t("analytics.model.more", { model: r.model })}>${r.model}</a>` },
+      { id: "model", label: t("analytics.model"), class: "mono a name-cut", head: "", sort: "name", cell: (r) => html`<a class="row-link" href=${address("/dashboard/requests", { model: r.model, provider: r.provider })} title=${t("analytics.model.more", { model: r.model })}>${middle(r.model)}</a>` },
       { ...provider, label: t("provider") },
       ...figureColumns({ ...of, sorts: "all", count: t("analytics.requests"), used: (r) => html`<${Used} at=${r.lastUsed} range=${of.range} />` }),
     ],

@@ -1,6 +1,6 @@
 // The table of requests.
 import { html, useLayoutEffect, useRef } from "../../lib/preact.js";
-import { millisText, moment, stamp, when } from "../../lib/format.js";
+import { middle, millisText, moment, stamp, when } from "../../lib/format.js";
 import { withQuery } from "../../lib/router.js";
 import { t } from "../../lib/words.js";
 import { Http } from "../../parts/state.js";
@@ -24,9 +24,9 @@ const time = (ms) => (ms > 0 ? millisText(ms) : "–");
 export const columns = (opened) => [
   { id: "at", label: t("requests.time"), class: "nowrap d", cell: (r) => html`<a class="row-link" href=${withQuery({ open: opened(r) ? null : r.id })} aria-expanded=${String(opened(r))}><${Began} at=${r.at} /></a>` },
   { id: "status", label: t("requests.status"), class: "b nowrap", cell: (r) => html`${r.attempts > 1 && html`<span class="phone-only"><${Dots} trail=${r.trail} /> </span>`}<${Status} row=${r} />` },
-  { id: "model", label: t("requests.model"), head: "a", class: "mono a name-cut", cell: (r) => html`<span title=${r.model}>${r.model || "–"}</span>` },
-  { id: "path", label: t("requests.path"), head: "mid-only", class: "mono muted c mid-only nowrap", cell: (r) => r.path },
-  { id: "token", label: t("requests.token"), head: "", class: "name-cut", cell: (r) => html`<span title=${r.token.name}>${r.token.name || r.token.id || "–"}</span>` },
+  { id: "model", label: t("requests.model"), head: "a", class: "mono a name-cut", cell: (r) => html`<span title=${r.model}>${middle(r.model) || "–"}</span>` },
+  { id: "path", label: t("requests.path"), head: "mid-only", class: "mono muted c mid-only name-cut", cell: (r) => html`<span title=${r.path}>${r.path}</span>` },
+  { id: "token", label: t("requests.token"), head: "", class: "name-cut tight", cell: (r) => html`<span title=${r.token.name}>${r.token.name || r.token.id || "–"}</span>` },
   { id: "attempts", label: t("requests.attempts"), cell: (r) => html`<${Dots} trail=${r.trail} />` },
   { id: "first", label: t("requests.first"), class: "num mid-only", cell: (r) => time(r.firstByteMs) },
   { id: "duration", label: t("requests.duration"), class: "num", cell: (r) => time(r.durationMs) },
