@@ -96,7 +96,7 @@ const commands = `export ENCRYPTION_KEY="$(openssl rand -hex 32)"
 ollama-api-pool encryption on`;
 
 /** How stored keys are encrypted. */
-const Encrypt = ({ onClose }) => html`<${Dialog} title=${t("overview.encrypt.title")} onClose=${onClose}>
+export const Encrypt = ({ onClose }) => html`<${Dialog} title=${t("overview.encrypt.title")} onClose=${onClose}>
   <ol class="numbered">
     <li>${t("overview.encrypt.1")}</li>
     <li>${t("overview.encrypt.2")}<${Code} text=${commands} label=${t("overview.encrypt.copy")} /></li>
