@@ -37,11 +37,12 @@ function usePhone() {
   return is;
 }
 
-/** Loads again when the log has news, a state has changed, or one comes back to an old page. */
+/** Loads again when the log has news, a key or the verdict has changed, or one comes back to an old page. */
 function useNews(data, reload) {
   const loadedAt = useRef(0);
   const known = useRef(null); // what has been loaded for
-  const states = Object.values(figures.value?.states ?? {}).join(" ");
+  const live = figures.value;
+  const states = live ? [live.verdict.reason, ...Object.values(live.states)].join(" ") : "";
   const news = newest.value;
   useEffect(() => {
     loadedAt.current = Date.now();

@@ -25,7 +25,7 @@ function rows(data, inFlight) {
   const highestAt = inFlight > peak || !peakAt ? new Date() : peakAt;
   return [
     ["overview.requests", whole(f.requests), change(f, data.range.name)],
-    ["overview.rate", judged ? { value: number(Number(f.successRate), 2), unit: "%" } : { value: "–", unit: "" }, f.failure > 0 ? t("overview.failed", { n: f.failure }) : judged ? t("overview.failed.none") : t("overview.none")],
+    ["overview.rate", judged ? { value: percent(f.successRate, 2).replace(/\s*%$/, ""), unit: "%" } : { value: "–", unit: "" }, f.failure > 0 ? t("overview.failed", { n: f.failure }) : judged ? t("overview.failed.none") : t("overview.none")],
     ["overview.tokens", short(f.tokensIn + f.tokensOut), t("overview.tokens.note", { in: shortText(f.tokensIn), out: shortText(f.tokensOut) })],
     ["overview.first", millis(f.firstByte?.p50), f.firstByte ? t("overview.first.note", { time: millisText(f.firstByte.p95) }) : f.requests > 0 ? t("overview.first.none") : t("overview.none")],
     ["overview.flight", whole(inFlight), highest > 0 ? t("overview.flight.peak", { n: highest, at: hour(highestAt) }) : t("overview.flight.none")],
