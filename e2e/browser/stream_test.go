@@ -67,7 +67,7 @@ func TestEventsRefused(t *testing.T) {
 		faults []any
 	}{
 		"bad gateway": {func(w http.ResponseWriter, _ *http.Request) { htmlPage(w, http.StatusBadGateway) }, []any{502}},
-		"a page": {func(w http.ResponseWriter, _ *http.Request) { htmlPage(w, http.StatusOK) }, []any{"EventSource's response has a MIME type"}},
+		"a page":      {func(w http.ResponseWriter, _ *http.Request) { htmlPage(w, http.StatusOK) }, []any{"EventSource's response has a MIME type"}},
 		"too many streams": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "3")
 			w.Header().Set("Content-Type", "application/json")
