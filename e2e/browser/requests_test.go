@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"ollama-api-pool/internal/gateway"
 	"ollama-api-pool/internal/simulator"
@@ -189,6 +190,7 @@ func TestRequestsStay(t *testing.T) {
 	p.Settle()
 	const top = `Math.round(document.querySelector("tr.is-open").getBoundingClientRect().top)`
 	before, rows := Eval[int](p, top), Eval[int](p, `document.querySelectorAll(".requests tbody tr").length`)
+	began := time.Now()
 	for n := range 3 {
 		s.Chat(t, token, fmt.Sprintf("no-such-model-new-%d", n), false)
 	}
@@ -196,6 +198,16 @@ func TestRequestsStay(t *testing.T) {
 	p.Settle()
 	if after := Eval[int](p, top); after != before {
 		t.Errorf("the open row was at %d and is at %d", before, after)
+	}
+	looks := 0
+	for _, r := range p.Requests() {
+		if strings.Contains(r.URL, "&after=") || strings.Contains(r.URL, "?after=") {
+			looks++
+		}
+	}
+	// One follows the opening of the page.
+	if most := int(time.Since(began)/time.Second) + 3; looks > most {
+		t.Errorf("%d looks for new requests, where %d are enough", looks, most)
 	}
 }
 
