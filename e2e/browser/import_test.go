@@ -48,18 +48,16 @@ func keysOf(t *testing.T, s *Server, p gateway.ProviderName) int {
 	return Admin[struct{ Total int }](t, s, "GET", "/admin/api-keys?pageSize=1&provider="+string(p), nil).Total
 }
 
-// lastImport is the newest entry of the list of imports.
-func lastImport(t *testing.T, s *Server) (job struct {
+// imported is an import as the API lists it.
+type imported struct {
 	ID, Source, State, Provider string
 	Counts                      map[string]int
-}) {
+}
+
+// lastImport is the newest entry of the list of imports.
+func lastImport(t *testing.T, s *Server) imported {
 	t.Helper()
-	list := Admin[struct {
-		Jobs []struct {
-			ID, Source, State, Provider string
-			Counts                      map[string]int
-		}
-	}](t, s, "GET", "/admin/jobs?kind=import", nil).Jobs
+	list := Admin[struct{ Jobs []imported }](t, s, "GET", "/admin/jobs?kind=import", nil).Jobs
 	if len(list) == 0 {
 		t.Fatal("there is no import in the list")
 	}

@@ -193,6 +193,14 @@ func TestRevokeToken(t *testing.T) {
 	s.Token(t, "other")
 	s.Chat(t, token, "gpt-oss:20b", false)
 	p := LoggedIn(t, s, "/dashboard/tokens")
+	p.Fill("Search tokens", token) // it is found, and kept out of the address
+	p.WaitText("1–1 of 1")
+	p.Row("old-frontend").Wait("button", "Revoke old-frontend")
+	if at := p.URL(); at != "/dashboard/tokens" {
+		t.Errorf("the address is %s", strings.ReplaceAll(at, token, "(the token)"))
+	}
+	p.Fill("Search tokens", "")
+	p.WaitText("1–2 of 2")
 	p.Click("button", "Revoke old-frontend")
 	d := p.In("dialog", "Revoke 1 token, “old-frontend”?")
 	d.WaitText("at once, on all instances", "used for 1 request")
@@ -262,7 +270,7 @@ func TestTokensMany(t *testing.T) {
 	}
 	p.Look(View{Width: 390})
 	p.Fill("Search tokens", "a very long")
-	p.WaitText("1–1 of 1")
+	p.WaitText("a very long name a very long name")
 	if over := p.SideScroll(); over > 0 {
 		t.Errorf("the page is %d pixels wider than the window", over)
 	}

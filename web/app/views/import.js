@@ -45,6 +45,10 @@ export default function View() {
   const earlier = useEarlier(`${turn} ${job} ${followed?.state} ${running.map((j) => j.id).join(" ")}`);
   const rate = earlier.data?.jobs.find((j) => j.state === "done" && j.counts.valid !== undefined && j.done >= 100)?.rate;
   const top = useRef(null);
+  const here = useRef(true);
+  useEffect(() => () => {
+    here.current = false;
+  }, []);
 
   useEffect(() => {
     if (job !== "") setWhat(null);
@@ -80,8 +84,8 @@ export default function View() {
     clear();
     setWhat(null);
     setTurn(turn + 1);
-    if (id) go(withQuery({ job: id, page: "", pageSize: "" }));
-    else toast({ text: t("import.added.toast", { n: said.added }) });
+    if (id && here.current) go(withQuery({ job: id, page: "", pageSize: "" }));
+    else if (!checked) toast({ text: t("import.added.toast", { n: said.added }) });
   };
   return html`<div class="stack" ref=${top} tabindex="-1">
     <${PageHead} title=${t("import.title")}><${Steps} at=${step} /><//>

@@ -12,7 +12,7 @@ import { PageHead } from "../parts/shell.js";
 import { Blank, LoadError, Pager, Table } from "../parts/table.js";
 import { toast } from "../parts/toast.js";
 import { TokenForm } from "./tokens/form.js";
-import { chosen, columns, standardSort, told } from "./tokens/list.js";
+import { chosen, columns, isToken, standardSort, told } from "./tokens/list.js";
 import { Made } from "./tokens/made.js";
 
 const sizes = [20, 50, 100, 200];
@@ -67,14 +67,18 @@ export default function View() {
 function List({ tokens, error, loading, revoke }) {
   const q = query.value;
   const [typed, setTyped] = useState(q.search ?? "");
+  const secret = isToken(typed);
   const later = useLater(250);
-  useEffect(() => setTyped(q.search ?? ""), [q.search]);
+  useEffect(() => {
+    if (!secret) setTyped(q.search ?? "");
+  }, [q.search]);
   const search = (text) => {
     setTyped(text);
-    later(() => setQuery({ search: text, page: "" }, { replace: true }));
+    if (isToken(text)) later(() => setQuery({ search: "", page: "" }, { replace: true }));
+    else later(() => setQuery({ search: text, page: "" }, { replace: true }));
   };
   const sort = q.sort || standardSort;
-  const found = tokens && chosen(tokens, q.search ?? "", sort);
+  const found = tokens && chosen(tokens, secret ? typed : (q.search ?? ""), sort);
   const size = sizes.includes(Number(q.pageSize)) ? Number(q.pageSize) : standardSize;
   const pages = Math.max(1, Math.ceil((found?.length ?? 0) / size));
   const page = Math.min(pages, Math.max(1, Number.parseInt(q.page, 10) || 1));
@@ -82,7 +86,7 @@ function List({ tokens, error, loading, revoke }) {
   return html`<div class="toolbar"><div class="grow"><${Search} label=${t("tokens.search")} placeholder=${t("tokens.name")} value=${typed} onInput=${search} /></div>
       <span class="hint end" role="status">${error ? html`<span class="state s-failed"><${Icon} name="offline" />${t("tokens.old", { message: error.message })}</span>` : tokens ? told(tokens) : ""}</span></div>
     ${found?.length === 0
-      ? html`<${Blank} icon="search" title=${t("tokens.unfound")} acts=${html`<button type="button" class="btn" onClick=${() => setQuery({ search: "", page: "" })}>${t("tokens.unfound.act")}</button>`}>${t("tokens.unfound.more")}<//>`
+      ? html`<${Blank} icon="search" title=${t("tokens.unfound")} acts=${html`<button type="button" class="btn" onClick=${() => search("")}>${t("tokens.unfound.act")}</button>`}>${t("tokens.unfound.more")}<//>`
       : html`<${Table} label=${t("tokens.title")} columns=${columns(revoke)} rows=${found?.slice((page - 1) * size, page * size)} rowKey=${(k) => k.id} sort=${sort} onSort=${(s) => setQuery({ sort: s === standardSort ? "" : s, page: "" })} fresh=${!loading} />
         ${found && html`<${Pager} page=${page} pageSize=${size} total=${found.length} onChange=${turn} />`}`}`;
 }

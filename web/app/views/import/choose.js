@@ -116,9 +116,12 @@ const examples = [
   ["import.forms.five", "lin.wei@example.com----password----session;aid=42----42----0123456789abcdef.fakeKEY"],
 ];
 
+/** A line whose separators are not broken. */
+const Example = ({ text }) => html`<code>${text.split("----").map((field, i) => html`${i > 0 && html`<span class="nowrap">----</span><wbr />`}${field}`)}</code>`;
+
 /** What a line may be. */
 const Forms = () => html`<section class="panel" aria-labelledby="forms">
   <div class="panel-head"><h2 id="forms">${t("import.forms")}</h2></div>
-  <dl class="forms">${examples.map(([key, text]) => html`<div key=${key}><dt>${t(key)}</dt><dd><code>${text}</code></dd></div>`)}</dl>
+  <dl class="forms">${examples.map(([key, text]) => html`<div key=${key}><dt>${t(key)}</dt><dd><${Example} text=${text} /></dd></div>`)}</dl>
   <div class="panel-body notes"><p>${rich("import.forms.fields")}</p><p>${rich("import.forms.lines")}</p><p>${rich("import.forms.lists")}</p></div>
 </section>`;

@@ -49,16 +49,23 @@ export function Preview({ what, provider, onProvider, rate, leave, started, chan
   const [include, setInclude] = useState(false);
   const [run, setRun] = useState(null); // { sent, error } once it was asked to begin
   const stop = useRef(null);
-  useEffect(() => () => stop.current?.abort(), []);
+  const whole = useRef(false); // what was sent entirely comes to its end, also when one leaves the page
+  useEffect(() => () => {
+    if (!whole.current) stop.current?.abort();
+  }, []);
   const busy = run !== null && !run.error;
   const begin = async () => {
     stop.current = new AbortController();
     setRun({ sent: 0 });
+    whole.current = false;
     try {
       const said = await upload(paths(what.json)[check ? "checked" : "plain"], {
         query: { provider, ...(check && { async: true, includeInconclusive: include }) }, body: what.blob, type: what.type, signal: stop.current.signal,
         headers: what.name === "" ? {} : { "X-Import-Source": encodeURIComponent(what.name) },
-        progress: (n) => setRun({ sent: n }),
+        progress: (n) => {
+          whole.current = n >= what.blob.size;
+          setRun({ sent: n });
+        },
       });
       started(said, check);
     } catch (e) {
@@ -78,7 +85,7 @@ export function Preview({ what, provider, onProvider, rate, leave, started, chan
     ${error ? html`<${Refused} error=${error} retry=${() => setTurn(turn + 1)} />` : html`<${Figures} answer=${answer} />
     ${answer ? html`<${Details} answer=${answer} what=${what} />` : html`<div class="panel-body read"><${Sending} sent=${sent} of=${what.blob.size} label=${t("import.reading")} /></div>`}`}
     <div class="options">
-      <div class="field"><span class="label">${t("provider")}</span><${Providers} value=${provider} onChange=${onProvider} /></div>
+      <div class="field"><span class="label">${t("provider")}</span><fieldset disabled=${busy}><${Providers} value=${provider} onChange=${onProvider} /></fieldset></div>
       <div class="choices">
         <label class="check"><input type="checkbox" class="switch" role="switch" checked=${check} disabled=${busy} onChange=${(e) => setCheck(e.target.checked)} /><span>${t("import.check")}<small>${check ? estimate(answer?.added ?? 0, rate) : t("import.check.off")}</small></span></label>
         ${check && html`<label class="check"><input type="checkbox" checked=${include} disabled=${busy} onChange=${(e) => setInclude(e.target.checked)} /><span>${t("import.include")}</span></label>`}

@@ -22,6 +22,7 @@ export function Run({ job }) {
 
 /** Where an import comes from and when it began, and how long it took. */
 function begun(job) {
+  if (job.source === undefined) return ""; // the live figures alone do not tell
   const vars = { source: sourceName(job.source), provider: providerName(job.provider) };
   if (job.state === "running") return t("import.run.sub", { ...vars, at: hour(job.startedAt) });
   const took = (Date.parse(job.finishedAt ?? job.updatedAt) - Date.parse(job.startedAt)) / 1000;

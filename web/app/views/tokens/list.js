@@ -34,10 +34,19 @@ const orders = {
 
 export const standardSort = "-requests";
 
+/** Whether a text is a whole token: one is found by it, but it is kept out of the address. */
+export const isToken = (text) => /^sk-\S{16,}$/.test(text.trim());
+
+/** Whether a whole token may be the one that is listed, masked. */
+function maybe(k, token) {
+  const [begin, end] = k.token.split("…");
+  return end !== undefined && token.startsWith(begin) && token.endsWith(end);
+}
+
 /** Those that a search finds, in an order. */
 export function chosen(tokens, search, sort) {
   const wanted = search.trim().toLowerCase();
-  const found = tokens.filter((k) => wanted === "" || k.name.toLowerCase().includes(wanted) || k.id === wanted || k.token.toLowerCase().includes(wanted));
+  const found = tokens.filter((k) => wanted === "" || maybe(k, search.trim()) || k.name.toLowerCase().includes(wanted) || k.id === wanted || k.token.toLowerCase().includes(wanted));
   const by = orders[sort.replace(/^-/, "")] ?? orders.requests;
   const sign = sort.startsWith("-") ? -1 : 1;
   return found.sort((a, b) => sign * by(a, b) || orders.name(a, b) || (a.id < b.id ? -1 : 1));
