@@ -7,8 +7,9 @@ import { Http } from "../../parts/state.js";
 import { Dots } from "../../parts/trail.js";
 import { tokensText } from "./detail.js";
 
-/** When a request began: the time, with the day where it is another one. */
-function Began({ at }) {
+/** When a request ended, by which they are listed: the time, with the day where it is another one. */
+function Ended({ row }) {
+  const at = new Date(Date.parse(row.at) + row.durationMs).toISOString();
   const today = new Date(at).toDateString() === new Date().toDateString();
   return html`<time datetime=${at} title=${moment(at)}>${today ? when(at) : stamp(at)}</time>`;
 }
@@ -22,7 +23,7 @@ const time = (ms) => (ms > 0 ? millisText(ms) : "–");
 
 /** The columns. opened says whether a row is open. */
 export const columns = (opened) => [
-  { id: "at", label: t("requests.time"), class: "nowrap d", cell: (r) => html`<a class="row-link" href=${withQuery({ open: opened(r) ? null : r.id })} aria-expanded=${String(opened(r))}><${Began} at=${r.at} /></a>` },
+  { id: "at", label: t("requests.time"), class: "nowrap d", cell: (r) => html`<a class="row-link" href=${withQuery({ open: opened(r) ? null : r.id })} aria-expanded=${String(opened(r))}><${Ended} row=${r} /></a>` },
   { id: "status", label: t("requests.status"), class: "b nowrap", cell: (r) => html`${r.attempts > 1 && html`<span class="phone-only"><${Dots} trail=${r.trail} /> </span>`}<${Status} row=${r} />` },
   { id: "model", label: t("requests.model"), head: "a", class: "mono a name-cut", cell: (r) => html`<span title=${r.model}>${middle(r.model) || "–"}</span>` },
   { id: "path", label: t("requests.path"), head: "mid-only", class: "mono muted c mid-only name-cut", cell: (r) => html`<span title=${r.path}>${r.path}</span>` },
