@@ -10,38 +10,41 @@ export const place = signal(here());
 /** The values in the query of the address, as an object of texts. */
 export const query = computed(() => Object.fromEntries(new URLSearchParams(place.value.search)));
 
-addEventListener("popstate", () => {
-  place.value = here();
-  if (location.hash === "" || history.state?.y !== undefined) scrollBack(history.state?.y ?? 0); // else to a place on the page
-});
-
 // Each step of the history remembers how far down one was. The browser would put
 // that back too early, before a list has its rows again.
 const patience = 3000; // ms that rows may take
+const depths = new Map(); // by the number of a step
+let step = history.state?.step ?? 0;
+let last = step; // the newest number that was given
 let keeping = 0;
-let going = null; // ends what puts one back
+let going = null; // what puts one back: { y, stop }
 
 history.scrollRestoration = "manual";
+if (history.state?.step === undefined) history.replaceState({ ...history.state, step }, "");
 
+const depth = () => going?.y ?? Math.round(scrollY);
+
+// What is kept in the history itself outlives the document.
 function keep() {
   clearTimeout(keeping);
   keeping = 0;
-  if (going !== null || (history.state?.y ?? 0) === Math.round(scrollY)) return;
+  if ((history.state?.y ?? 0) === depth() && history.state?.step === step) return;
   try {
-    history.replaceState({ ...history.state, y: Math.round(scrollY) }, "");
+    history.replaceState({ ...history.state, step, y: depth() }, "");
   } catch {
     // browsers allow a hundred of these in half a minute
   }
 }
 
 function scrollBack(y) {
-  going?.();
+  going?.stop();
   const until = performance.now() + patience;
+  const kinds = ["wheel", "touchstart", "keydown", "pointerdown"];
   let frame = 0;
   let frames = 0;
   const stop = () => {
     cancelAnimationFrame(frame);
-    for (const kind of ["wheel", "touchstart", "keydown", "pointerdown"]) removeEventListener(kind, stop);
+    for (const kind of kinds) removeEventListener(kind, stop);
     going = null;
   };
   const look = () => {
@@ -51,12 +54,20 @@ function scrollBack(y) {
     if (++frames > 3 && most >= y && document.documentElement.dataset.ready || performance.now() > until) stop();
     else frame = requestAnimationFrame(look);
   };
-  // Who moves meanwhile is not held.
-  for (const kind of ["wheel", "touchstart", "keydown", "pointerdown"]) addEventListener(kind, stop, { passive: true });
-  going = stop;
+  for (const kind of kinds) addEventListener(kind, stop, { passive: true }); // who moves meanwhile is not held
+  going = { y, stop };
   frame = requestAnimationFrame(look);
 }
 
+addEventListener("popstate", () => {
+  depths.set(step, depth());
+  const known = history.state?.step !== undefined;
+  step = known ? history.state.step : ++last;
+  if (step > last) last = step;
+  place.value = here();
+  if (known) scrollBack(depths.get(step) ?? history.state.y ?? 0);
+  else history.replaceState({ step }, ""); // a link to a place on the page, where the browser goes by itself
+});
 addEventListener("scroll", () => {
   if (keeping === 0) keeping = setTimeout(keep, 400);
 }, { passive: true });
@@ -71,8 +82,10 @@ export function go(address, { replace = false } = {}) {
   if (replace) history.replaceState(history.state, "", url.pathname + url.search + url.hash);
   else {
     keep();
-    going?.();
-    history.pushState(null, "", url.pathname + url.search + url.hash);
+    depths.set(step, depth());
+    going?.stop();
+    step = ++last;
+    history.pushState({ step }, "", url.pathname + url.search + url.hash);
   }
   place.value = here();
   if (moved) scrollTo(0, 0);
