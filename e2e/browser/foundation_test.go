@@ -198,3 +198,41 @@ func TestNoBeginning(t *testing.T) {
 		p.Wait("heading", "Log in")
 	}
 }
+
+// TestDocsStream tries a call that streams, stops it, and leaves another one by
+// closing the operation: nothing goes on behind the page.
+func TestDocsStream(t *testing.T) {
+	t.Parallel()
+	s := Shared(t)
+	px := behind(t, s)
+	left := make(chan struct{}, 2)
+	px.follow(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1/chat/completions" {
+			pass()
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: the first piece\n\n")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+		left <- struct{}{}
+	})
+	p := px.window(t, s)
+	p.Open("/api-docs#postV1ChatCompletions")
+	o := p.Part("#postV1ChatCompletions")
+	o.Part(".try > summary").ClickHere()
+	o.Fill("Your client token", "sk-not-a-token")
+	o.Click("button", "Send")
+	o.WaitText("the first piece", "200")
+	o.Click("button", "Stop")
+	o.WaitText("Stopped.", "the first piece")
+	<-left
+	o.Click("button", "Send")
+	o.Wait("button", "Stop")
+	o.WaitText("the first piece")
+	p.Part("#postV1ChatCompletions > summary").ClickHere()
+	select {
+	case <-left:
+	case <-time.After(patience):
+		t.Error("the call goes on after the operation was closed")
+	}
+}

@@ -26,7 +26,7 @@ const slug = (name) => name.toLowerCase().replace(/[^a-z0-9]+/g, "-");
 /** An operation that opens; its place in the address is its operationId. */
 function Entry({ doc, o, open, onOpen }) {
   return html`<details class="entry" id=${o.operationId} open=${open} onToggle=${(e) => onOpen(o.operationId, e.currentTarget.open)}>
-    <summary><${Address} o=${o} /><span class="summary">${o.summary}</span>${o.deprecated && html`<span class="tag">${t("docs.deprecated")}</span>`}</summary>
+    <summary><${Address} o=${o} /><span class="summary" lang="en">${o.summary}</span>${o.deprecated && html`<span class="tag">${t("docs.deprecated")}</span>`}</summary>
     ${open && html`<${Operation} doc=${doc} o=${o} />`}
   </details>`;
 }
@@ -63,12 +63,12 @@ function Document({ doc }) {
   };
   const found = groups.map((g) => ({ ...g, operations: g.operations.filter((o) => search === "" || matches(o, search)) })).filter((g) => g.operations.length > 0);
   return html`<div class="docs">
-    <nav class="docs-nav" aria-label=${t("docs.groups")}><ul>${found.map((g) => html`<li key=${g.name}><a href=${`#${slug(g.name)}`}>${g.name}<span class="n">${g.operations.length}</span></a></li>`)}</ul></nav>
+    <nav class="docs-nav" aria-label=${t("docs.groups")}><ul>${found.map((g) => html`<li key=${g.name}><a href=${`#${slug(g.name)}`}><span lang="en">${g.name}</span><span class="n">${g.operations.length}</span></a></li>`)}</ul></nav>
     <div class="stack">
       <div class="toolbar flush"><div class="grow"><${Search} label=${t("docs.search")} placeholder=${t("docs.search")} value=${typed} onInput=${type} /></div></div>
       ${found.length === 0 && html`<section class="panel"><${Blank} icon="search" title=${t("docs.none", { search })} acts=${html`<button type="button" class="btn" onClick=${() => type("")}>${t("docs.clear")}</button>`} /></section>`}
       ${found.map((g) => html`<section key=${g.name} class="panel" id=${slug(g.name)} aria-labelledby=${`${slug(g.name)}-head`}>
-        <div class="panel-head"><h2 id=${`${slug(g.name)}-head`}>${g.name}</h2></div>
+        <div class="panel-head"><h2 id=${`${slug(g.name)}-head`} lang="en">${g.name}</h2></div>
         ${g.operations.map((o) => html`<${Entry} key=${o.operationId} doc=${doc} o=${o} open=${opened.has(o.operationId)} onOpen=${open} />`)}
       </section>`)}
     </div>
