@@ -467,6 +467,7 @@ export default {
   "keys.row.until": "until {at}",
   "keys.run": "Verification",
   "keys.run.bad": "Download the list",
+  "keys.run.busy": "Another check or import of this provider is running. Wait for its end, or stop it.",
   "keys.run.cancelled": "Stopped after {done} of {n} {n:key|keys}",
   "keys.run.done": "{n} {n:key|keys} verified",
   "keys.run.failed": "Ended early, after {done} of {n} {n:key|keys}",

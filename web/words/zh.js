@@ -467,6 +467,7 @@ export default {
   "keys.row.until": "到 {at}",
   "keys.run": "验证",
   "keys.run.bad": "下载列表",
+  "keys.run.busy": "该上游正在进行另一个验证或导入。请等待其结束，或将其停止。",
   "keys.run.cancelled": "已停止，完成 {done} / {n} 个密钥",
   "keys.run.done": "已验证 {n} 个密钥",
   "keys.run.failed": "提前结束，完成 {done} / {n} 个密钥",

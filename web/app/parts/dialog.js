@@ -4,7 +4,10 @@ import { html, useEffect, useId, useRef, useState } from "../lib/preact.js";
 import { rich, t } from "../lib/words.js";
 import { Icon, Spinner } from "./icon.js";
 
-/** A dialog that is open as long as it is drawn. onClose is called by Escape, the cross and a click beside it. */
+/**
+ * A dialog that is open as long as it is drawn. onClose is called by Escape, the
+ * cross and a click beside it. The focus goes to what has data-first within.
+ */
 export function Dialog({ title, onClose, children, footer, wide = false, busy = false }) {
   const ref = useRef(null);
   const gone = useRef(false);
@@ -13,6 +16,7 @@ export function Dialog({ title, onClose, children, footer, wide = false, busy = 
     const d = ref.current;
     gone.current = false;
     if (!d.open) d.showModal();
+    d.querySelector("[data-first]")?.focus();
     return () => {
       gone.current = true;
       d.close();
@@ -70,14 +74,14 @@ export function Confirm({ title, children, count = 1, label, act, onClose, destr
     }
   };
   const asks = destroys && count > typedAbove;
-  const footer = html`<button type="button" class="btn" autofocus=${destroys && !asks} disabled=${busy} onClick=${onClose}>${t("cancel")}</button>
-    <button type="submit" form=${`${id}-form`} class=${`btn ${destroys ? "destroy" : "primary"}`} autofocus=${!destroys} disabled=${!open || busy} aria-busy=${busy}>${busy && html`<${Spinner} />`}${label}</button>`;
+  const footer = html`<button type="button" class="btn" data-first=${(destroys && !asks) || undefined} disabled=${busy} onClick=${onClose}>${t("cancel")}</button>
+    <button type="submit" form=${`${id}-form`} class=${`btn ${destroys ? "destroy" : "primary"}`} data-first=${!destroys || undefined} disabled=${!open || busy} aria-busy=${busy}>${busy && html`<${Spinner} />`}${label}</button>`;
   return html`<${Dialog} title=${title} onClose=${onClose} busy=${busy} footer=${footer}>
     <form id=${`${id}-form`} class="form" onSubmit=${run}>
       <div>${children}</div>
       ${asks && html`<div class="field">
         <label for=${`${id}-count`}>${rich("confirm.type", { count: String(count) })}</label>
-        <input class="input" id=${`${id}-count`} autofocus inputmode="numeric" autocomplete="off" placeholder=${String(count)} value=${typed} onInput=${(e) => setTyped(e.target.value)} />
+        <input class="input" id=${`${id}-count`} data-first inputmode="numeric" autocomplete="off" placeholder=${String(count)} value=${typed} onInput=${(e) => setTyped(e.target.value)} />
       </div>`}
       ${error && html`<${ErrorNote} error=${error} />`}
     </form>

@@ -18,9 +18,10 @@ export function Menu({ label, icon, items, class: more = "", square = false, dis
     m.style.maxHeight = `${innerHeight - 16}px`;
     const size = m.getBoundingClientRect();
     const below = b.bottom + 4 + size.height <= innerHeight;
-    m.style.left = `${Math.max(8, Math.min(b.left, innerWidth - size.width - 8))}px`;
+    const room = document.documentElement.clientWidth - 8;
+    m.style.left = `${Math.max(8, b.left + size.width <= room ? b.left : Math.min(b.right, room) - size.width)}px`;
     m.style.top = `${below ? b.bottom + 4 : Math.max(8, b.top - size.height - 4)}px`;
-    m.style.visibility = "";
+    m.style.opacity = "";
   }, []);
   const follow = useCallback((on) => {
     for (const [what, capture] of [["scroll", true], ["resize", false]]) {
@@ -31,14 +32,14 @@ export function Menu({ label, icon, items, class: more = "", square = false, dis
   useEffect(() => () => follow(false), []);
   // Until it is placed it is not seen, as it is shown in the middle first.
   const before = (e) => {
-    if (e.newState === "open") menu.current.style.visibility = "hidden";
+    if (e.newState === "open") menu.current.style.opacity = "0"; // what is hidden takes no focus
   };
   const toggled = (e) => {
     follow(false);
     if (e.newState !== "open") return;
     place();
     follow(true);
-    menu.current.querySelector("[role=menuitem]:not(:disabled)")?.focus();
+    first();
   };
   const turn = (e) => {
     if (e.key === "Tab") {
@@ -52,12 +53,19 @@ export function Menu({ label, icon, items, class: more = "", square = false, dis
     e.preventDefault();
     entries[(to + entries.length) % entries.length]?.focus();
   };
+  const first = () => menu.current.querySelector("[role=menuitem]:not(:disabled)")?.focus();
+  const strike = (e) => {
+    if (e.key !== "ArrowDown" && e.key !== "ArrowUp") return;
+    e.preventDefault();
+    if (menu.current.matches(":popover-open")) first();
+    else menu.current.showPopover({ source: button.current });
+  };
   const run = (item) => {
     menu.current.hidePopover();
     button.current.focus();
     item.run?.();
   };
-  return html`<button ref=${button} type="button" class=${`btn ${square ? "square " : ""}${more}`.trim()} popovertarget=${id} aria-haspopup="menu" aria-label=${square ? label : undefined} title=${square ? label : undefined} disabled=${disabled}>
+  return html`<button ref=${button} type="button" class=${`btn ${square ? "square " : ""}${more}`.trim()} popovertarget=${id} aria-haspopup="menu" aria-label=${square ? label : undefined} title=${square ? label : undefined} disabled=${disabled} onKeyDown=${strike}>
       ${icon && html`<${Icon} name=${icon} />`}${!square && label}</button>
     <div ref=${menu} id=${id} class="menu" popover role="menu" aria-label=${label} onBeforeToggle=${before} onToggle=${toggled} onKeyDown=${turn}>
       ${items.filter(Boolean).map((item, i) => item === "line" ? html`<hr key=${i} />` : html`<${Entry} key=${i} item=${item} run=${run} />`)}

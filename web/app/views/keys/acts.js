@@ -36,7 +36,7 @@ const undoable = 20000; // keys of a filter whose names are asked for, so that t
 /** The same keys by name; an error as the API's where they are more than was thought. */
 async function byName({ provider, filter, count }) {
   const ids = await idsOf({ provider, filter });
-  if (ids.length > count) throw new CallError("", { status: 409 });
+  if (ids.length > count) throw new CallError(t("keys.moved", { n: ids.length }), { status: 409 });
   return { provider, ids, count: ids.length };
 }
 
@@ -74,8 +74,14 @@ export async function remove(target) {
 
 /** Begins to check many keys, and returns the job. */
 export async function verify(target) {
-  const { job } = await call("POST", "/admin/keys/health-check", { query: { provider: target.provider, async: true }, json: { ...chosen(target), ...(target.filter ? { expect: target.count } : {}) } });
-  return job;
+  const asked = { ...chosen(target), ...(target.filter ? { expect: target.count } : {}) };
+  try {
+    const { job } = await call("POST", "/admin/keys/health-check", { query: { provider: target.provider, async: true }, json: asked });
+    return job;
+  } catch (e) {
+    if (e.status === 409 && !e.message.startsWith("the filter")) throw new Error(t("keys.run.busy"));
+    throw e;
+  }
 }
 
 const found = {

@@ -48,7 +48,7 @@ export function AddOne({ provider, done, onClose }) {
   return html`<${Dialog} title=${t("keys.add.title", { provider: providerName(provider) })} onClose=${onClose} busy=${busy} footer=${footer}>
     <form id="keys-add" class="form" onSubmit=${run} autocomplete="off">
       <${Field} label=${t("keys.add.key")} help=${rich("keys.add.key.help")} error=${empty ? t("keys.add.key.empty") : ""}
-        control=${(a) => html`<input ...${a} class="input mono" autofocus autocomplete="off" autocapitalize="off" spellcheck=${false} value=${key} onInput=${(e) => setKey(e.target.value)} />`} />
+        control=${(a) => html`<input ...${a} class="input mono" data-first autocomplete="off" autocapitalize="off" spellcheck=${false} value=${key} onInput=${(e) => setKey(e.target.value)} />`} />
       <${Field} label=${t("keys.add.account")} help=${t("keys.add.account.help")}
         control=${(a) => html`<input ...${a} class="input" autocomplete="off" autocapitalize="off" spellcheck=${false} dir="auto" maxlength="320" value=${username} onInput=${(e) => setUsername(e.target.value)} />`} />
       <div class="field"><span class="label">${t("keys.add.life")}</span>

@@ -30,7 +30,7 @@ function useCount(target, always = false) {
     try {
       await act({ ...target, count });
     } catch (e) {
-      if (e.status !== 409 || !target.filter || e.code === "job") throw e;
+      if (e.status !== 409 || !target.filter) throw e;
       const n = await look();
       throw n === count ? e : new Error(t("keys.moved", { n }));
     }

@@ -1,5 +1,5 @@
 // The bar of what can be done with the ticked keys.
-import { html, useState } from "../../lib/preact.js";
+import { html, useLayoutEffect, useRef, useState } from "../../lib/preact.js";
 import { rich, t } from "../../lib/words.js";
 import { copy } from "../../parts/copy.js";
 import { typedAbove } from "../../parts/dialog.js";
@@ -14,11 +14,22 @@ async function copyIds(target) {
   else toast({ state: "failed", text: t("copy.failed"), more: t("copy.failed.more") });
 }
 
+/** Scrolls by what the bar takes, so that the rows stay under the pointer. */
+function useStill(ref) {
+  useLayoutEffect(() => {
+    const height = ref.current.offsetHeight;
+    scrollBy({ top: height, behavior: "instant" });
+    return () => scrollBy({ top: -height, behavior: "instant" });
+  }, []);
+}
+
 /**
  * The bar. choice is that of useChoice, target what is chosen, ask(what, target)
  * opens a dialog, begun takes a check that began, done follows every change.
  */
 export function Bulk({ choice, total, target, ask, begun, done }) {
+  const ref = useRef(null);
+  useStill(ref);
   const [busy, setBusy] = useState("");
   const run = (what, act) => async () => {
     setBusy(what);
@@ -43,7 +54,7 @@ export function Bulk({ choice, total, target, ask, begun, done }) {
     { label: t("keys.bulk.ids"), icon: "copy", run: run("more", () => copyIds(target)) },
     { label: t("keys.bulk.export"), icon: "download", run: asks("export") },
   ];
-  return html`<div class="bulk" role="region" aria-label=${t("keys.bulk")}>
+  return html`<div ref=${ref} class="bulk" role="region" aria-label=${t("keys.bulk")}>
     <span aria-live="polite">${choice.all ? rich("keys.bulk.all", { n: target.count }) : rich("keys.bulk.some", { n: choice.count })}</span>
     ${choice.all ? html`<button type="button" class="link" onClick=${choice.onlyPage}>${t("keys.bulk.page")}</button>`
       : total > choice.count && html`<button type="button" class="link" onClick=${choice.pickAll}>${t("keys.bulk.match", { n: total })}</button>`}
