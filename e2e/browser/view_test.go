@@ -65,17 +65,27 @@ func (p *Page) look(ctx context.Context, v View) error {
 	return speak(ctx, v.Lang)
 }
 
-func resize(ctx context.Context, v View) error {
-	height := int64(900)
+// height is that of the window.
+func (v View) height() int {
 	if v.phone() {
-		height = 844
+		return 844
 	}
-	if _, err := chromedp.Call(ctx, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
-		Width: int64(v.Width), Height: height, DeviceScaleFactor: 1, Mobile: v.phone(),
-	}); err != nil {
+	return 900
+}
+
+func resize(ctx context.Context, v View) error {
+	if err := measure(ctx, v, v.height(), 1); err != nil {
 		return err
 	}
 	_, err := chromedp.Call(ctx, emulation.SetTouchEmulationEnabled, emulation.SetTouchEmulationEnabledParams{Enabled: v.phone()})
+	return err
+}
+
+// measure gives the window a height, and the screen so many dots a pixel.
+func measure(ctx context.Context, v View, height int, dots float64) error {
+	_, err := chromedp.Call(ctx, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
+		Width: int64(v.Width), Height: int64(height), DeviceScaleFactor: dots, Mobile: v.phone(),
+	})
 	return err
 }
 
@@ -124,23 +134,41 @@ func (p *Page) Screenshot(name string) {
 // shoot is Screenshot where its own failure does not matter.
 func (p *Page) shoot(ctx context.Context, name string) { _ = p.screenshot(ctx, name) }
 
+// screenshot makes the window as high as the page for the time, but for what
+// stands in the middle of the window. To capture beyond the window instead is
+// quicker, and draws the page with the width that another window has just got.
 func (p *Page) screenshot(ctx context.Context, name string) error {
-	height, err := evaluate[int](ctx, "Math.max(innerHeight, document.documentElement.scrollHeight)")
+	height, err := evaluate[int](ctx, `document.querySelector("dialog[open]") ? 0 : document.documentElement.scrollHeight`)
 	if err != nil {
 		return err
+	}
+	if height > p.view.height() {
+		defer func() { _ = resize(ctx, p.view) }() // a page that is gone fails the test elsewhere
+		if err := measure(ctx, p.view, height, 1); err != nil {
+			return err
+		}
+	}
+	data, err := capture(ctx)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(screens, name+".png"), data, 0o644)
+}
+
+// capture is what the window shows, when it has drawn what it was told.
+func capture(ctx context.Context) ([]byte, error) {
+	if _, err := evaluate[bool](ctx, "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"); err != nil {
+		return nil, err
 	}
 	yes := true
-	res, err := chromedp.Call(ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{
-		Clip:                  &page.Viewport{Width: float64(p.view.Width), Height: float64(height), Scale: 1},
-		CaptureBeyondViewport: &yes, OptimizeForSpeed: &yes,
-	})
+	res, err := chromedp.Call(ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{OptimizeForSpeed: &yes})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !bytes.HasPrefix(res.Data, []byte("\x89PNG")) {
-		return fmt.Errorf("it is no picture")
+		return nil, fmt.Errorf("it is no picture")
 	}
-	return os.WriteFile(filepath.Join(screens, name+".png"), res.Data, 0o644)
+	return res.Data, nil
 }
 
 // Matrix opens an address at 1440 and 390 pixels, light and dark, English and
