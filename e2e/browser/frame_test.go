@@ -94,26 +94,6 @@ func TestPhoneNavigation(t *testing.T) {
 	p.Await("the navigation in its own place", "!"+shown+` && document.getElementById("nav").getBoundingClientRect().width > 40`)
 }
 
-// TestNarrow looks at every page at 360 pixels, and at 1440 of which each is
-// twice as large.
-func TestNarrow(t *testing.T) {
-	t.Parallel()
-	p := NewPage(t, Shared(t))
-	p.LogIn()
-	for _, at := range sorted(everyPage) {
-		for _, width := range []int{720, 360} {
-			p.Look(View{Width: width, Lang: p.view.Lang})
-			if width == 720 {
-				p.Open(at)
-			}
-			p.Settle()
-			if over := p.SideScroll(); over > 0 {
-				t.Errorf("%s at %d: %d pixels too wide: %s", at, width, over, p.widest())
-			}
-		}
-	}
-}
-
 func sorted(of map[string]string) (keys []string) {
 	for key := range of {
 		keys = append(keys, key)
@@ -122,8 +102,9 @@ func sorted(of map[string]string) (keys []string) {
 	return keys
 }
 
-// TestSwitching changes language and theme while each page is shown: no word of
-// the other language stays, and charts are drawn in the new colours.
+// TestSwitching changes width, language and theme while each page is shown: it
+// fits 360 pixels, and 1440 of which each is twice as large, no word of the other
+// language stays, and charts are drawn in the new colours.
 func TestSwitching(t *testing.T) {
 	t.Parallel()
 	p := NewPage(t, Shared(t))
@@ -133,6 +114,13 @@ func TestSwitching(t *testing.T) {
 	words := `[...document.querySelectorAll("button, h1, h2, h3, th, label, dt, legend, nav a")].filter((e) => e.checkVisibility() && !e.closest("[lang=en]") && !e.querySelector("[lang=en]")).map((e) => e.innerText.trim()).filter((s) => /^(?:[A-Z][a-z]+ )+(?:[a-z]+ ?)+$|^(?:Keys|Requests|Settings|Tokens|Name|Status|Model|Models|Success|Failure|Search|Cancel|Delete|Provider|All)$/.test(s))`
 	for _, at := range sorted(everyPage) {
 		p.Open(at)
+		for _, width := range []int{720, 360, 1440} {
+			p.Look(View{Width: width})
+			p.Settle()
+			if over := p.SideScroll(); over > 0 {
+				t.Errorf("%s at %d: %d pixels too wide: %s", at, width, over, p.widest())
+			}
+		}
 		before := charts(p)
 		p.Click("button", "中文")
 		p.Wait("button", "EN")

@@ -95,7 +95,7 @@ function Lost() {
 }
 
 function App() {
-  if (failed.value) return html`<main class="plain"><${LoadError} error=${failed.value} retry=${begin} title=${t("page.error")} /></main>`;
+  if (failed.value) return html`<main class="plain"><div class="page-head"><h1>${brand}</h1></div><${LoadError} error=${failed.value} retry=${begin} title=${t("page.error")} /></main>`;
   if (session.value === undefined) return null;
   if (session.value === null) return html`<${LoginPage} />`;
   const id = pageAt(place.value.path);

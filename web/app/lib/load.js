@@ -62,7 +62,9 @@ export function useLoad(load, deps, { every = 0, on = true } = {}) {
     if (every === 0 || !on) return undefined;
     // A call that takes longer than that is waited for.
     const look = () => {
-      if (!document.hidden && !busy.current && Date.now() - last.current > 0.8 * every) setTurn((n) => n + 1);
+      if (document.hidden || busy.current || Date.now() - last.current < 0.8 * every) return;
+      busy.current = true;
+      setTurn((n) => n + 1);
     };
     const timer = setInterval(look, every);
     document.addEventListener("visibilitychange", look);
