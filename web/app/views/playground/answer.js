@@ -2,7 +2,7 @@
 import { html } from "../../lib/preact.js";
 import { millis, number, span } from "../../lib/format.js";
 import { reason } from "../../lib/reasons.js";
-import { t } from "../../lib/words.js";
+import { rich, t } from "../../lib/words.js";
 import { Code, Copy } from "../../parts/copy.js";
 import { Button } from "../../parts/form.js";
 import { Icon, Spinner } from "../../parts/icon.js";
@@ -78,7 +78,7 @@ export function Answer() {
         ${r && r.text !== "" && html`<${Copy} text=${() => run.value.text} words class="small ghost" label=${t("copy")} />`}
       </div></div>
     ${r === null && turns.length === 0
-      ? html`<${Blank} icon="playground" title=${t("playground.none")}>${t("playground.none.more")}<//>`
+      ? html`<${Blank} icon="playground" title=${t("playground.none")}>${rich("playground.none.more")}<//>`
       : html`<div class="answer" aria-live="polite" aria-busy=${String(on)}>
           <${Turns} turns=${turns} />
           ${r && turns.length > 0 && html`<p class="asked">${r.asked.at(-1).content}</p>`}

@@ -58,6 +58,7 @@ export function goOn() {
 
 /** Forgets the earlier turns, and the answer. */
 export function begin() {
+  stopping = null; // what the log has of it is not looked for any more
   write({ history: [] });
   run.value = null;
 }

@@ -9,7 +9,7 @@ const few = 5; // that are shown at first
 const initial = "hello";
 
 // words: playground.sample.*
-const labelOf = (s) => (known(`playground.sample.${s.id}`) ? t(`playground.sample.${s.id}`) : s.label);
+const said = (s, key, text) => (known(`playground.sample.${s.id}${key}`) ? t(`playground.sample.${s.id}${key}`) : text);
 
 /** Fills the form with a sample. */
 const take = (s) => write({ system: s.systemPrompt, message: s.userMessage, temperature: s.temperature, stream: s.stream, sample: s.id });
@@ -28,7 +28,7 @@ export function Prompts() {
     <div class="prompts" role="group" aria-labelledby="playground-samples">
       ${data === undefined && !error && [0, 1, 2].map((i) => html`<span key=${i} class="chip"><span class="bone"></span></span>`)}
       ${error && data === undefined && html`<span class="hint">${error.message}</span><button type="button" class="chip" onClick=${reload}>${t("retry")}</button>`}
-      ${shown.map((s) => html`<button key=${s.id} type="button" class="chip" title=${s.description} aria-pressed=${String(s.id === draft.value.sample)} onClick=${() => take(s)}>${labelOf(s)}</button>`)}
+      ${shown.map((s) => html`<button key=${s.id} type="button" class="chip" title=${said(s, ".about", s.description)} aria-pressed=${String(s.id === draft.value.sample)} onClick=${() => take(s)}>${said(s, "", s.label)}</button>`)}
       ${shown.length < samples.length && html`<button type="button" class="chip" onClick=${() => setAll(true)}>${t("playground.samples.all", { n: samples.length })}</button>`}
     </div></div>`;
 }

@@ -3,7 +3,7 @@
 import { html, useEffect, useState } from "../../lib/preact.js";
 import { query, setQuery } from "../../lib/router.js";
 import { useLater } from "../../lib/load.js";
-import { known, language, t } from "../../lib/words.js";
+import { known, language, rich, t } from "../../lib/words.js";
 import { Copy } from "../../parts/copy.js";
 import { Search } from "../../parts/form.js";
 import { Icon } from "../../parts/icon.js";
@@ -11,7 +11,9 @@ import { Blank, LoadError } from "../../parts/table.js";
 
 const pause = 250; // ms after the last letter of a search
 const slug = (text) => text.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "");
-const spelt = (section, text) => (known(`${section}.${slug(text)}`) ? t(`${section}.${slug(text)}`) : text); // words: settings.group.* settings.unset.*
+const groupName = (g) => (known(`settings.group.${slug(g)}`) ? t(`settings.group.${slug(g)}`) : g); // words: settings.group.*
+/** What having no value means. */
+const unsetName = (s) => (known(`settings.unset.${slug(s.unset)}`) ? t(`settings.unset.${slug(s.unset)}`) : s.unset); // words: settings.unset.*
 
 /** Text with `names` between backquotes. */
 const ticked = (text) => text.split(/`([^`]+)`/).map((part, i) => (i % 2 === 1 ? html`<code>${part}</code>` : part));
@@ -32,16 +34,16 @@ const hidden = (s) => s.value === "***";
 
 function Value({ s }) {
   if (hidden(s)) return html`<span class="is-set"><${Icon} name="lock" />${t("settings.set")}</span>`;
-  if (s.value === null) return html`<span class="unset">${s.unset === "none" ? t("settings.unset") : spelt("settings.unset", s.unset)}</span>`;
+  if (s.value === null) return html`<span class="unset">${unsetName(s)}</span>`;
   return html`<code>${s.value}</code>`;
 }
 
 function Setting({ s, help }) {
   const changed = s.source !== "default";
-  const was = changed ? s.default ?? spelt("settings.unset", s.unset) : "";
+  const was = s.default === null ? unsetName(s) : html`<code>${s.default}</code>`;
   return html`<li class=${changed ? "is-changed" : ""}>
     <span class="name"><code>${s.name}</code><${Copy} text=${s.name} label=${t("settings.copy", { name: s.name })} class="small ghost" /></span>
-    <span class="value"><${Value} s=${s} />${changed && html`<small>${t("settings.default", { value: was })}</small>`}</span>
+    <span class="value"><${Value} s=${s} />${changed && html`<small>${rich("settings.default", { value: was })}</small>`}</span>
     <span class="from"><span class="tag">${t(`settings.source.${s.source}`)}</span></span>
     <span class="help" lang=${help ? undefined : "en"}>${ticked(help ?? s.help)}</span>
   </li>`; // words: settings.source.*
@@ -78,7 +80,7 @@ export function Settings({ data, error, retry }) {
     <div class="toolbar"><div class="grow"><${Search} label=${t("settings.search")} placeholder=${t("settings.search")} value=${q} onInput=${search} /></div>
       <label class="check in-row"><input type="checkbox" class="switch" role="switch" checked=${only} onChange=${(e) => setQuery({ changed: e.target.checked ? "true" : null })} /><span>${t("settings.changed", { n: changed.length })}</span></label>
       <span class="hint end">${data && (data.file ? t("settings.file", { file: data.file }) : t("settings.file.none"))}</span></div>
-    ${error && !data ? html`<${LoadError} error=${error} retry=${retry} title=${t("settings.error")} />` : !data ? html`<${Bones} />` : groups.map((g) => html`<div key=${g}><h3 class="group" id=${`settings-${slug(g)}`}>${spelt("settings.group", g)}</h3>
+    ${error && !data ? html`<${LoadError} error=${error} retry=${retry} title=${t("settings.error")} />` : !data ? html`<${Bones} />` : groups.map((g) => html`<div key=${g}><h3 class="group" id=${`settings-${slug(g)}`}>${groupName(g)}</h3>
       <ul class="settings" aria-labelledby=${`settings-${slug(g)}`}>${shown.filter((s) => s.group === g).map((s) => html`<${Setting} key=${s.name} s=${s} help=${helps[s.name]} />`)}</ul></div>`)}
     ${data && shown.length === 0 && (words.length > 0
       ? html`<${Blank} icon="search" title=${t("settings.none", { q })} acts=${html`<button type="button" class="btn" onClick=${() => search("")}>${t("settings.none.clear")}</button>`}>${only ? t("settings.none.only") : t("settings.none.more")}<//>`
