@@ -88,6 +88,8 @@ func TestKeysFind(t *testing.T) {
 	s := Start(t)
 	importNamed(t, s, "good", simulator.FateOK, 4)
 	importNamed(t, s, "bad", simulator.FateRevoked, 3)
+	const secret = "0123456789abcdef0123456789abcdef.fakeKEY" // by its looks
+	s.Import(t, gateway.OpenRouter, secret)
 	for range 3 {
 		Admin[any](t, s, "POST", "/admin/keys/health-check", map[string]any{"status": "all"})
 	}
@@ -113,6 +115,19 @@ func TestKeysFind(t *testing.T) {
 	}
 	p.Fill("Search keys", "")
 	table.WaitCount("row", "", 8)
+	p.Choose("Provider", "OpenRouter")
+	p.Fill("Search keys", "nobody")
+	p.WaitText("No key matches")
+	p.Fill("Search keys", secret)
+	table.WaitCount("row", "", 2)
+	for _, r := range p.Requests() {
+		if strings.Contains(r.URL, secret) {
+			t.Errorf("a whole key was sent: %s", r.URL)
+		}
+	}
+	p.Choose("Provider", "Ollama")
+	table.WaitCount("row", "", 8)
+	Admin[any](t, s, "DELETE", "/admin/api-keys?provider=openrouter", map[string]any{"apiKey": secret})
 
 	tabs := p.In("navigation", "Status")
 	tabs.Click("link", "Active 4")
@@ -139,7 +154,8 @@ func TestKeysFind(t *testing.T) {
 	p.WaitURL("/dashboard/keys")
 	table.WaitCount("row", "", 8)
 
-	p.In("radiogroup", "Provider").Choose("", "OpenRouter")
+	Admin[any](t, s, "DELETE", "/admin/api-keys?provider=openrouter", map[string]any{"apiKey": secret})
+	p.Choose("Provider", "OpenRouter")
 	p.WaitURL("/dashboard/keys?provider=openrouter")
 	p.WaitText("No keys yet")
 	if href := p.Part(".blank").Attr("link", "Add keys", "href"); href != "/dashboard/import?provider=openrouter" {

@@ -282,10 +282,15 @@ func TestRequestsFind(t *testing.T) {
 	if at := p.URL(); !strings.Contains(at, string(gateway.IDOfKey(gateway.Secret(secret)))) {
 		t.Errorf("a whole key leads to %s", at)
 	}
-	find("nothing-has-this-id")
-	p.WaitText("The log has no request of that.")
+	const unknown = "0123456789abcdef0123456789abcdef.fake"
+	for _, text := range []string{"nothing-has-this-id", unknown, "sk-fake-token"} {
+		find(text)
+		p.WaitText("The log has no request of that.")
+		p.Fill("Request, key or token id", "")
+		p.WaitGone("The log has no request of that.")
+	}
 	for _, r := range p.Requests() {
-		if strings.Contains(r.URL, secret) {
+		if strings.Contains(r.URL, secret) || strings.Contains(r.URL, unknown) || strings.Contains(r.URL, "sk-") {
 			t.Errorf("the key itself was sent: %s", r.URL)
 		}
 	}
@@ -330,6 +335,11 @@ func TestRequestsOlder(t *testing.T) {
 func TestRequestsOff(t *testing.T) {
 	t.Parallel()
 	s := Start(t, "REQUEST_LOG=off")
+	key := FakeKey(gateway.Ollama, simulator.FateOK, 0)
+	s.Import(t, gateway.Ollama, key)
 	p := LoggedIn(t, s, "/dashboard/requests")
 	p.WaitText("The request log is off", "REQUEST_LOG", "requests are not kept")
+	p.Fill("Request, key or token id", key) // it is known, if nothing of it is
+	p.Press("Enter")
+	p.WaitURL("/dashboard/requests?key=" + string(gateway.IDOfKey(gateway.Secret(key))))
 }

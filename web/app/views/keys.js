@@ -5,6 +5,7 @@ import { get } from "../lib/api.js";
 import { figures } from "../lib/live.js";
 import { useLoad } from "../lib/load.js";
 import { address, query, setQuery } from "../lib/router.js";
+import { asSent } from "../lib/secret.js";
 import { t } from "../lib/words.js";
 import { Providers, providerName } from "../parts/form.js";
 import { Icon } from "../parts/icon.js";
@@ -18,7 +19,7 @@ import { AskDelete, AskDisable, AskEnable, AskVerify } from "./keys/ask.js";
 import { Bulk } from "./keys/bulk.js";
 import { useChoice } from "./keys/choice.js";
 import { Export } from "./keys/export.js";
-import { chosenBy, filtersNow, narrowed, orders, searchFor, secretSearch, setFilters, setPage, unfilter } from "./keys/filter.js";
+import { chosenBy, filtersNow, narrowed, orders, secretSearch, setFilters, setPage, unfilter } from "./keys/filter.js";
 import { Tabs, Toolbar, columns } from "./keys/list.js";
 import { useFresh, useSteady, useWalk } from "./keys/living.js";
 import { Pane } from "./keys/pane.js";
@@ -50,7 +51,7 @@ const Head = ({ provider, add }) => html`<${PageHead} title=${t("nav.keys")}>
 
 const listOf = (filters) => async (signal) => {
   const { provider, status, category, reason, search, sort, page, pageSize } = filters;
-  const asked = { provider, status, category, reason, search, sort, page, pageSize };
+  const asked = { provider, status, category, reason, search: await asSent(search), sort, page, pageSize };
   return { ...(await get("/admin/api-keys", asked, { signal })), provider };
 };
 
@@ -59,8 +60,8 @@ export default function View() {
   const { provider, status, category, reason, search, sort, page, pageSize } = filters;
   const scope = JSON.stringify([provider, status, category, reason, search]);
   const { data, error, stale, reload } = useLoad(listOf(filters), [scope, sort, page, pageSize]);
-  const families = useLoad((signal) => get("/admin/api-keys/categories", { provider }, { signal }), [provider, data?.total]);
   const [turn, setTurn] = useState(0);
+  const families = useLoad((signal) => get("/admin/api-keys/categories", { provider }, { signal }), [provider, data?.total, turn]);
   const [asked, setAsked] = useState(null);
   const typing = useRef(0);
   const entered = useRef(false);

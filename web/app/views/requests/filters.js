@@ -5,6 +5,7 @@ import { get } from "../../lib/api.js";
 import { number } from "../../lib/format.js";
 import { useLoad } from "../../lib/load.js";
 import { setQuery, withQuery } from "../../lib/router.js";
+import { idOf, isId, looksSecret, makesIds } from "../../lib/secret.js";
 import { t } from "../../lib/words.js";
 import { Icon } from "../../parts/icon.js";
 import { Slide } from "../../parts/table.js";
@@ -62,24 +63,26 @@ function useTokens(rows) {
   }, [data, rows]);
 }
 
-const publicId = /^[0-9a-f]{16}$/i;
-
-/** The id of a key or a token that was pasted whole: it is made here, so that the secret is sent nowhere. */
-async function idOf(secret) {
-  const sum = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(secret)));
-  return [...sum.slice(0, 8)].map((b) => b.toString(16).padStart(2, "0")).join("");
+/** Whether a key of that id is in the pool. */
+async function isKey(id) {
+  for (const provider of ["ollama", "openrouter"]) {
+    if ((await get("/admin/api-keys", { provider, search: id, pageSize: 1 })).total > 0) return true;
+  }
+  return false;
 }
 
 /** Finds what an id belongs to, and gives the change of the address that shows it; null for nothing. */
 async function find(text) {
-  const id = publicId.test(text) ? text.toLowerCase() : text.length >= 16 && crypto.subtle ? await idOf(text) : "";
+  if (looksSecret(text) && !makesIds) throw new Error(t("requests.find.plain"));
+  const id = isId(text) ? text.toLowerCase() : text.length >= 16 && makesIds ? await idOf(text) : "";
   if (id !== "") {
     for (const name of ["key", "token"]) {
       const { requests } = await get("/admin/requests", { [name]: id, limit: 1 });
       if (requests.length > 0) return { [name]: id, before: null, open: null };
     }
+    if (await isKey(id)) return { key: id, before: null, open: null };
   }
-  if (!/^[\w.:-]{1,64}$/.test(text) || text.startsWith("sk-")) return null; // no request's id, and perhaps a secret
+  if (!/^[\w.:-]{1,128}$/.test(text) || looksSecret(text)) return null; // no request's id
   try {
     await get(`/admin/requests/${encodeURIComponent(text)}`);
     return { open: text };
