@@ -65,12 +65,16 @@ func TestAnalytics(t *testing.T) {
 	p.Choose("Range", "1 h")
 	p.WaitURL("/dashboard/analytics?range=1h")
 	p.WaitText("Requests per minute")
+	tabs.Click("link", "Tokens")
+	p.WaitText("Tokens are counted by the hour: since ")
+	tabs.Click("link", "Models")
 	p.Click("radio", "OpenRouter")
 	p.WaitURL("/dashboard/analytics?range=1h&provider=openrouter")
 	some := analysed(t, s, "range=1h&provider=openrouter")
 	p.Part(".figures").WaitText(fmt.Sprint(some.Totals.Requests))
-	p.Back()
-	p.Back()
+	for range 4 {
+		p.Back()
+	}
 	p.WaitURL("/dashboard/analytics")
 	p.WaitText("Requests per hour")
 

@@ -210,12 +210,17 @@ func TestImportFiles(t *testing.T) {
 	p.Click("button", "Preview")
 	p.WaitText("Import a table or a list in JSON by itself.")
 	p.In("list", "Chosen files").Click("button", "Take out list.json")
+	drop(strings.Repeat("密", 500)+".txt", "# nothing")
 	p.Choose("Provider", "OpenRouter")
 	p.Click("button", "Preview")
 	p.Uncheck("Check each key upstream")
+	Eval[any](p, `{ const set = XMLHttpRequest.prototype.setRequestHeader; XMLHttpRequest.prototype.setRequestHeader = function (n, v) { if (n === "X-Import-Source") window.longest = v.length; return set.call(this, n, v) } }`)
 	p.Click("button", "Import 1 key")
 	p.WaitText("Done", "OpenRouter")
-	if job := lastImport(t, s); job.Source != "u.txt" || job.Provider != "openrouter" || keysOf(t, s, gateway.OpenRouter) != 1 || keysOf(t, s, gateway.Ollama) != 0 {
+	if n := Eval[int](p, "window.longest"); n > 2000 {
+		t.Errorf("a header of %d bytes, at which proxies stop", n)
+	}
+	if job := lastImport(t, s); !strings.HasPrefix(job.Source, "u.txt, 密密") || job.Provider != "openrouter" || keysOf(t, s, gateway.OpenRouter) != 1 || keysOf(t, s, gateway.Ollama) != 0 {
 		t.Errorf("the import is %+v", job)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/input"
 
@@ -200,8 +201,16 @@ func TestOverviewLinks(t *testing.T) {
 	follow("a rest", p.In("region", "Resting keys return").Row("weekly limit"), "link", "weekly limit", "/dashboard/keys", map[string]string{"status": "resting", "reason": "quota: weekly"})
 	follow("all models", p.In("region", "Top models"), "link", "All models", "/dashboard/analytics", nil)
 
-	type entry struct{ ID, Provider string }
+	type entry struct {
+		ID, Provider string
+		At           time.Time
+		DurationMS   float64 `json:"durationMs"`
+	}
 	failure := Admin[struct{ LastFailures []entry }](t, s, "GET", "/admin/overview", nil).LastFailures[0]
+	ended := failure.At.Add(time.Duration(failure.DurationMS * float64(time.Millisecond))) // as the list of requests has it
+	if at := Eval[string](p, `document.querySelector("section[aria-label='Last failures'] tbody time").dateTime`); at != ended.UTC().Format("2006-01-02T15:04:05.000Z") {
+		t.Errorf("the last failure ended at %s and not at %s", ended, at)
+	}
 	follow("a failure", p.In("region", "Last failures"), "link", failure.ID, "/dashboard/requests", map[string]string{"provider": failure.Provider, "status": "failed", "open": failure.ID})
 	p.Open("/dashboard")
 	p.In("region", "Needs attention").Row("without encryption").Click("button", "How")

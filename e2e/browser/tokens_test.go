@@ -133,10 +133,14 @@ func TestTokenLimits(t *testing.T) {
 	d := p.In("dialog", "Token “intern”")
 	p.WaitURL("/dashboard/tokens?token=*")
 	d.Part("summary").ClickHere()
-	d.Fill("Requests a day (UTC)", "a few")
-	d.Click("button", "Save")
-	d.WaitText("A whole number, or nothing.")
-	d.Fill("Requests a day (UTC)", "2")
+	for _, bad := range []string{"a few", "1.5"} {
+		d.Fill("Requests a day (UTC)", bad)
+		d.Click("button", "Save")
+		d.WaitText("A whole number, or nothing.")
+		d.Fill("Requests a day (UTC)", "2")
+		d.WaitGone("A whole number, or nothing.")
+	}
+	d.Fill("Tokens used a day", "1,000,000")
 	d.Fill("Models", "gpt-oss*\nqwen3*")
 	d.Fill("Networks", "not a network")
 	p.Expect(400)
@@ -147,7 +151,7 @@ func TestTokenLimits(t *testing.T) {
 	d.Click("button", "Save")
 	p.WaitText("“intern <b>two</b>” is changed")
 	k := tokenNamed(t, s, "intern <b>two</b>")
-	if l := k.Limits; l == nil || l.RequestsPerDay != 2 || !slices.Equal(l.Models, []string{"gpt-oss*", "qwen3*"}) || !slices.Equal(l.Networks, []string{"127.0.0.0/8"}) {
+	if l := k.Limits; l == nil || l.RequestsPerDay != 2 || l.TokensPerDay != 1_000_000 || !slices.Equal(l.Models, []string{"gpt-oss*", "qwen3*"}) || !slices.Equal(l.Networks, []string{"127.0.0.0/8"}) {
 		t.Errorf("the limits are %+v", l)
 	}
 	for n, want := range []int{http.StatusOK, http.StatusOK, http.StatusTooManyRequests} {
@@ -156,11 +160,11 @@ func TestTokenLimits(t *testing.T) {
 		}
 	}
 	p.Reload()
-	p.Row("intern <b>two</b>").WaitText("2 a day, 2 models, 1 network", "100.0% used")
+	p.Row("intern <b>two</b>").WaitText("2 a day, 1\u202fM tokens a day, 2 models, 1 network", "100.0% used")
 	p.Click("link", "Edit intern <b>two</b>")
 	d = p.In("dialog", "Token “intern <b>two</b>”")
 	d.WaitText("2 of 2")
-	for _, field := range []string{"Requests a day (UTC)", "Models", "Networks"} {
+	for _, field := range []string{"Requests a day (UTC)", "Tokens used a day", "Models", "Networks"} {
 		d.Fill(field, "")
 	}
 	d.Choose("Ends", "in 1 day")

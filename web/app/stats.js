@@ -8,7 +8,7 @@ import { wait } from "./lib/ready.js";
 import { query, setQuery } from "./lib/router.js";
 import { renewed } from "./lib/version.js";
 import { firstLanguage, language, rich, speak, t } from "./lib/words.js";
-import { Bars, BarsLegend, Count } from "./parts/chart.js";
+import { Bars, BarsLegend, Count, Figure } from "./parts/chart.js";
 import { Providers } from "./parts/form.js";
 import { Icon } from "./parts/icon.js";
 import { Plain, brand } from "./parts/shell.js";
@@ -53,7 +53,7 @@ function Models({ title, sub, of }) {
   return html`<section class="panel"><div class="panel-head"><h2>${title}</h2><span class="sub">${sub}</span></div>
     ${of.length === 0 ? html`<${Blank} title=${t("stats.models.none")} />` : html`<div class="table-wrap"><table>
       <thead><tr><th scope="col">${t("stats.model")}</th><th scope="col" class="share"><span class="sr-only">${t("stats.share")}</span></th><th scope="col" class="num">${t("stats.requests")}</th><th scope="col" class="num">${t("stats.success")}</th></tr></thead>
-      <tbody>${of.map((m) => html`<tr key=${m.model}><td class="mono name">${m.model}</td><td class="share"><${Meter} share=${(100 * m.requests) / most} /></td><td class="num">${number(m.requests)}</td><td class="num">${share(m.success, m.success + m.failure)}</td></tr>`)}</tbody>
+      <tbody>${of.map((m) => html`<tr key=${m.model}><td class="mono name">${m.model}</td><td class="share"><${Meter} share=${(100 * m.requests) / most} /></td><td class="num">${number(m.requests)}</td><td class="num">${m.success + m.failure > 0 ? share(m.success, m.success + m.failure) : "–"}</td></tr>`)}</tbody>
     </table></div>`}
   </section>`;
 }
@@ -63,7 +63,7 @@ function Figures({ of, hours }) {
   const counted = of.successCount + of.failureCount;
   return html`<dl class="figures">
     <div><dt>${t("stats.requests.all")}</dt><dd><${Count} n=${of.totalRequests} /></dd></div>
-    <div><dt>${t("stats.rate")}</dt><dd>${counted === 0 ? "–" : share(of.successCount, counted, 2)}</dd></div>
+    <div><dt>${t("stats.rate")}</dt><dd>${counted === 0 ? "–" : html`<${Figure} of=${{ value: share(of.successCount, counted, 2).replace("%", ""), unit: "%" }} />`}</dd></div>
     <div><dt>${t("stats.requests.day")}</dt><dd><${Count} n=${sum("requests")} /></dd></div>
     <div><dt>${t("stats.failures.day")}</dt><dd><${Count} n=${sum("failure")} /></dd></div>
   </dl>`;

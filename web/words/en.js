@@ -519,6 +519,7 @@ export default {
   "keys.why.resting.ever": "Resting",
   "list.comma": ", ",
   "list.error": "The list could not be loaded",
+  "list.of": "{what}: {of}",
   "live.away": "Away",
   "live.away.more": "The server does not answer",
   "live.live": "Live",

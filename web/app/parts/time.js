@@ -15,6 +15,9 @@ document.addEventListener("visibilitychange", tick);
 const today = computed(() => new Date(now.value).toDateString());
 const of = (write, at) => today.value && write(at);
 
+/** When a request of the log ended, which is how the log lists them. */
+export const endedAt = (entry) => new Date(Date.parse(entry.at) + entry.durationMs).toISOString();
+
 /** A time of the past: today as a time, older as a date. With nothing, a dash or what is given as none. */
 export const When = ({ at, none = "–" }) =>
   at ? html`<time datetime=${at} title=${moment(at)}>${of(when, at)}</time>` : none;

@@ -2,7 +2,7 @@
 // tables by model, by key and by token.
 import { html, useState } from "../lib/preact.js";
 import { get, send } from "../lib/api.js";
-import { zone } from "../lib/format.js";
+import { hour, zone } from "../lib/format.js";
 import { useLoad } from "../lib/load.js";
 import { query, setQuery, withQuery } from "../lib/router.js";
 import { save } from "../lib/save.js";
@@ -19,6 +19,7 @@ import { tables } from "./analytics/tables.js";
 
 const ranges = ["1h", "24h", "7d", "30d"];
 const usual = { range: "24h", table: "models", sort: "-requests", pageSize: 20 };
+const hourMs = 3600e3;
 const largest = 200; // rows of a page that the API gives
 
 const one = (value, of, or) => (of.includes(value) ? value : or);
@@ -80,6 +81,7 @@ function Tables({ asked: a, rows: counts, every }) {
       href: withQuery(name === a.table ? { page: null } : { table: name === usual.table ? null : name, sort: null, page: null }), label: t(`analytics.tab.${name}`), count: number(name), current: name === a.table,
     }))} />
     ${a.table === "keys" && html`<p class="hint pad note"><${Icon} name="info" />${t("analytics.keys.ever")}</p>`}
+    ${a.table === "tokens" && here?.range?.name === "1h" && html`<p class="hint pad note"><${Icon} name="info" />${t("analytics.tokens.hours", { at: hour(Math.floor(Date.parse(here.range.from) / hourMs) * hourMs) })}</p>`}
     ${error && here && html`<p class="late s-failed" role="status"><${Icon} name="offline" />${t("analytics.old", { message: error.message })}</p>`}
     ${error && !here
       ? html`<${LoadError} error=${error} retry=${reload} title=${t("analytics.table.error")} />`

@@ -1,7 +1,7 @@
 // The client tokens: the list, making one, changing one, and taking one back.
 import { html, useEffect, useState } from "../lib/preact.js";
 import { call, get } from "../lib/api.js";
-import { moment, number } from "../lib/format.js";
+import { moment } from "../lib/format.js";
 import { useLater, useLoad } from "../lib/load.js";
 import { query, setQuery, withQuery } from "../lib/router.js";
 import { rich, t } from "../lib/words.js";

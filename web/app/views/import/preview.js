@@ -1,19 +1,20 @@
 // Step 2: what the server makes of it. Nothing is stored yet.
 import { html, useEffect, useRef, useState } from "../../lib/preact.js";
-import { bytes, number, share, span } from "../../lib/format.js";
+import { bytes, middle, number, share, span } from "../../lib/format.js";
 import { jobs } from "../../lib/live.js";
 import { reason } from "../../lib/reasons.js";
 import { save } from "../../lib/save.js";
 import { upload } from "../../lib/upload.js";
 import { t } from "../../lib/words.js";
 import { ErrorNote } from "../../parts/dialog.js";
-import { Button, Field, Providers } from "../../parts/form.js";
+import { Button, Providers } from "../../parts/form.js";
 import { Icon } from "../../parts/icon.js";
 import { Progress } from "../../parts/jobs.js";
 import { Table } from "../../parts/table.js";
 import { formName } from "./names.js";
 
 const shown = 6; // lines, and kinds of bad ones
+const longestName = 200; // characters of the names of many files that are sent along, which proxies must let through
 
 /** Where a body is sent: to be read, to be imported, and to be imported after a check. */
 const paths = (json) => ({
@@ -61,7 +62,7 @@ export function Preview({ what, provider, onProvider, rate, leave, started, chan
     try {
       const said = await upload(paths(what.json)[check ? "checked" : "plain"], {
         query: { provider, ...(check && { async: true, includeInconclusive: include }) }, body: what.blob, type: what.type, signal: stop.current.signal,
-        headers: what.name === "" ? {} : { "X-Import-Source": encodeURIComponent(what.name) },
+        headers: what.name === "" ? {} : { "X-Import-Source": encodeURIComponent(middle(what.name, longestName).toWellFormed()) },
         progress: (n) => {
           whole.current = n >= what.blob.size;
           setRun({ sent: n });

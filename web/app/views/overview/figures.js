@@ -1,6 +1,6 @@
 // The six figures of the range, and its chart.
 import { html } from "../../lib/preact.js";
-import { hour, millis, millisText, number, percent, short, shortText } from "../../lib/format.js";
+import { hour, millis, millisText, number, percent, share, short, shortText } from "../../lib/format.js";
 import { t } from "../../lib/words.js";
 import { Bars, BarsLegend, Figure } from "../../parts/chart.js";
 
@@ -25,7 +25,7 @@ function rows(data, inFlight) {
   const highestAt = inFlight > peak || !peakAt ? new Date() : peakAt;
   return [
     ["overview.requests", whole(f.requests), change(f, data.range.name)],
-    ["overview.rate", judged ? { value: percent(f.successRate, 2).replace(/\s*%$/, ""), unit: "%" } : { value: "–", unit: "" }, f.failure > 0 ? t("overview.failed", { n: f.failure }) : judged ? t("overview.failed.none") : t("overview.none")],
+    ["overview.rate", judged ? { value: share(f.success, f.success + f.failure, 2).replace("%", ""), unit: "%" } : { value: "–", unit: "" }, f.failure > 0 ? t("overview.failed", { n: f.failure }) : judged ? t("overview.failed.none") : t("overview.none")],
     ["overview.tokens", short(f.tokensIn + f.tokensOut), t("overview.tokens.note", { in: shortText(f.tokensIn), out: shortText(f.tokensOut) })],
     ["overview.first", millis(f.firstByte?.p50), f.firstByte ? t("overview.first.note", { time: millisText(f.firstByte.p95) }) : f.requests > 0 ? t("overview.first.none") : t("overview.none")],
     ["overview.flight", whole(inFlight), highest > 0 ? t("overview.flight.peak", { n: highest, at: hour(highestAt) }) : t("overview.flight.none")],
@@ -37,7 +37,7 @@ const names = ["overview.requests", "overview.rate", "overview.tokens", "overvie
 
 export const Figures = ({ data, inFlight }) => html`<dl class="figures">
   ${data
-    ? rows(data, inFlight).map(([name, value, note]) => html`<div key=${name}><dt>${t(name)}</dt><dd>${value.unit === "%" ? html`${value.value}<small>%</small>` : html`<${Figure} of=${value} />`}</dd><dd class="note">${note}</dd></div>`)
+    ? rows(data, inFlight).map(([name, value, note]) => html`<div key=${name}><dt>${t(name)}</dt><dd><${Figure} of=${value} /></dd><dd class="note">${note}</dd></div>`)
     : names.map((name) => html`<div key=${name}><dt>${t(name)}</dt><dd><span class="bone w2"></span></dd><dd class="note"><span class="bone w3"></span></dd></div>`)}
 </dl>`;
 
@@ -49,7 +49,7 @@ export function Traffic({ data, range }) {
     <div class="panel-head"><h2>${t("overview.chart")}</h2><span class="sub">${per}</span><div class="actions legend"><${BarsLegend} /></div></div>
     <div class="panel-body">
       ${data
-        ? html`<${Bars} points=${data.series} step=${data.range.step} label=${`${t("overview.chart")}, ${per}`} none=${t("overview.chart.none")} />`
+        ? html`<${Bars} points=${data.series} step=${data.range.step} label=${t("overview.chart") + t("list.comma") + per} none=${t("overview.chart.none")} />`
         : html`<div class="chart canvas" aria-hidden="true"><div class="plot"></div></div>`}
     </div>
   </section>`;

@@ -1,14 +1,14 @@
 // The lists of the overview: the models that are asked for most, when resting
 // keys return, and the last failures.
 import { html } from "../../lib/preact.js";
-import { hour, number, percent } from "../../lib/format.js";
+import { hour, number, share } from "../../lib/format.js";
 import { plainReason, reason } from "../../lib/reasons.js";
 import { address } from "../../lib/router.js";
 import { rich, t } from "../../lib/words.js";
 import { providerName } from "../../parts/form.js";
 import { Http, Meter } from "../../parts/state.js";
 import { Blank, Table } from "../../parts/table.js";
-import { When, now } from "../../parts/time.js";
+import { When, endedAt, now } from "../../parts/time.js";
 import { shape } from "./shape.js";
 
 const few = 5; // models, unless the list beside it is longer
@@ -30,7 +30,7 @@ export function Models({ data, range }) {
           : found.map((m) => html`<tr key=${`${m.provider} ${m.model}`}>
               <td class="mono name"><a class="row-link" href=${address("/dashboard/requests", { provider: m.provider, model: m.model })}>${m.model}</a></td>
               <td class="share"><${Meter} share=${most > 0 ? (100 * m.requests) / most : 0} /></td>
-              <td class="num">${number(m.requests)}</td><td class="num">${m.success + m.failure > 0 ? percent(m.successRate) : "–"}</td></tr>`)}
+              <td class="num">${number(m.requests)}</td><td class="num">${m.success + m.failure > 0 ? share(m.success, m.success + m.failure) : "–"}</td></tr>`)}
       </tbody></table></div>`}
   </section>`;
 }
@@ -59,7 +59,7 @@ export function Rests({ data }) {
 const shown = (row) => address("/dashboard/requests", { provider: row.provider, status: "failed", open: row.id });
 
 const columns = () => [
-  { id: "at", label: t("overview.time"), class: "d muted nowrap", cell: (r) => html`<${When} at=${r.at} />` },
+  { id: "at", label: t("overview.time"), class: "d muted nowrap", cell: (r) => html`<${When} at=${endedAt(r)} />` },
   { id: "status", label: t("overview.status"), class: "b", cell: (r) => html`<${Http} status=${r.status} />` },
   { id: "reason", label: t("overview.reason"), class: "a", cell: (r) => html`<a class="row-link" href=${shown(r)}>${plainReason(r.error) || t("overview.unsaid")}</a>` },
   { id: "model", label: t("overview.model"), class: "mono c", head: "", cell: (r) => r.model || "–" },

@@ -1,7 +1,7 @@
 // The verdict: one word and one sentence before any figure, and the bars of all
 // keys and of each provider.
 import { html } from "../../lib/preact.js";
-import { hour, number, percent, share } from "../../lib/format.js";
+import { hour, number, share } from "../../lib/format.js";
 import { figures } from "../../lib/live.js";
 import { plainReason } from "../../lib/reasons.js";
 import { address } from "../../lib/router.js";
@@ -121,7 +121,7 @@ function Provider({ of: p }) {
     <${Health} of=${p.states} slim label=${t("overview.provider.keys", { provider: name })} />
     <span class="num lo">${number(p.states.active)} <span class="hint">/ ${number(p.states.total)}</span></span>
     <span class=${`state s-${tone}`}><${Icon} name=${tone} />${word}</span>
-    <span class="num lo">${p.success + p.failure > 0 ? t("overview.success", { rate: percent(p.successRate, 2) }) : "–"}</span>
+    <span class="num lo">${p.success + p.failure > 0 ? t("overview.success", { rate: share(p.success, p.success + p.failure, 2) }) : "–"}</span>
     <span class="num lo muted">${number(p.inFlight)} <span class="hint">${t("overview.inflight")}</span></span></li>`;
 }
 

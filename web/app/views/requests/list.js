@@ -4,12 +4,13 @@ import { middle, millisText, moment, stamp, when } from "../../lib/format.js";
 import { withQuery } from "../../lib/router.js";
 import { t } from "../../lib/words.js";
 import { Http } from "../../parts/state.js";
+import { endedAt } from "../../parts/time.js";
 import { Dots } from "../../parts/trail.js";
 import { tokensText } from "./detail.js";
 
 /** When a request ended, by which they are listed: the time, with the day where it is another one. */
 function Ended({ row }) {
-  const at = new Date(Date.parse(row.at) + row.durationMs).toISOString();
+  const at = endedAt(row);
   const today = new Date(at).toDateString() === new Date().toDateString();
   return html`<time datetime=${at} title=${moment(at)}>${today ? when(at) : stamp(at)}</time>`;
 }

@@ -35,7 +35,8 @@ function begin(token) {
 /** The end of the chosen day, in the reader's zone, in seconds from now. */
 const untilEnd = (date) => Math.floor((new Date(`${date}T23:59:59`).getTime() - Date.now()) / 1000);
 
-const plainNumber = (text) => text.replace(/[\s,.'\u202f_]/g, "");
+/** A number as the API takes it: 10,000 and 10 000 are 10000, while 1.5 stays what it is. */
+const plainNumber = (text) => (/^\d{1,3}([\s,.'’_]\d{3})+$/.test(text.trim()) ? text.replace(/\D/g, "") : text.trim());
 const entries = (text) => text.split(/[\n,]/).map((s) => s.trim()).filter(Boolean);
 
 /** What is wrong with the fields, by their names. */
@@ -125,5 +126,5 @@ const Facts = ({ token }) => html`<dl class="facts">
     <dt>${t("tokens.token")}</dt><dd class="mono">${token.token}</dd>
     <dt>${t("tokens.id")}</dt><dd class="mono">${token.id} <${Copy} text=${token.id} label=${t("tokens.id.copy")} class="small ghost" /></dd>
     <dt>${t("tokens.made")}</dt><dd>${token.createdAt ? dated(token.createdAt) : "–"}</dd>
-    <dt>${t("tokens.requests")}</dt><dd>${number(token.requestCount)}${token.lastUsed && html`, ${t("tokens.last")} <${When} at=${token.lastUsed} />`} <a href=${address("/dashboard/requests", { token: token.id })}>${t("tokens.see")}</a></dd>
+    <dt>${t("tokens.requests")}</dt><dd>${number(token.requestCount)}${token.lastUsed && html`${t("list.comma")}${t("tokens.last")} <${When} at=${token.lastUsed} />`} <a href=${address("/dashboard/requests", { token: token.id })}>${t("tokens.see")}</a></dd>
   </dl><${Used} token=${token} />`;

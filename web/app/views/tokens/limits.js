@@ -30,7 +30,7 @@ export function summary(limits) {
   }
   if (limits.models.length > 0) words.push(t("tokens.limit.models.short", { n: limits.models.length }));
   if (limits.networks.length > 0) words.push(t("tokens.limit.networks.short", { n: limits.networks.length }));
-  return words.join(", ");
+  return words.join(t("list.comma"));
 }
 
 /** The limits in a table: in words, and how much of the one nearest to its end was used. */
@@ -39,7 +39,7 @@ export function LimitsCell({ token }) {
   if (words === "") return html`<span class="muted">${t("tokens.limit.none")}</span>`;
   const [most] = usage(token);
   const used = most && t("tokens.used", { share: share(most.used, most.limit) });
-  return html`<span class="limits" title=${used ? `${words}; ${used}` : words}><span>${words}</span>${most && html`<${Meter} share=${most.share} state=${tone(most.share)} /><span class="sr-only">${used}</span>`}</span>`;
+  return html`<span class="limits" title=${used ? words + t("list.comma") + used : words}><span>${words}</span>${most && html`<${Meter} share=${most.share} state=${tone(most.share)} /><span class="sr-only">${used}</span>`}</span>`;
 }
 
 /** What was used of each limit, in a dialog. */

@@ -1,6 +1,6 @@
 // The tokens, whole as the API lists them: searched, sorted and paged here.
 import { html } from "../../lib/preact.js";
-import { day, number, secondsUntil, share, span } from "../../lib/format.js";
+import { day, number, secondsUntil, span } from "../../lib/format.js";
 import { withQuery } from "../../lib/router.js";
 import { t } from "../../lib/words.js";
 import { providerName } from "../../parts/form.js";
@@ -11,7 +11,7 @@ import { LimitsCell, usage } from "./limits.js";
 const soon = 7 * 86400; // seconds before its end in which a token is told apart
 
 /** How long a token is valid. */
-export function Validity({ at }) {
+function Validity({ at }) {
   if (!at) return html`<span class="muted">${t("tokens.valid.never")}</span>`;
   const left = secondsUntil(at, now.value);
   if (left === 0) return html`<span class="state s-expired"><${Icon} name="expired" />${t("state.expired")} <small>${day(at)}</small></span>`;
