@@ -128,8 +128,11 @@ func TestPlaygroundDialects(t *testing.T) {
 	p.Click("button", "Make one for an hour")
 	p.WaitText("Token “playground”, good until")
 	for _, c := range []struct{ provider, dialect, path string }{
-		{"Ollama", "OpenAI", "/v1/chat/completions"}, {"Ollama", "Anthropic", "/v1/messages"}, {"Ollama", "Ollama", "/api/chat"},
-		{"OpenRouter", "OpenAI", "/openrouter/v1/chat/completions"}, {"OpenRouter", "Anthropic", "/openrouter/v1/messages"},
+		{"Ollama", "OpenAI", "/v1/chat/completions"},
+		{"Ollama", "Anthropic", "/v1/messages"},
+		{"Ollama", "Ollama", "/api/chat"},
+		{"OpenRouter", "OpenAI", "/openrouter/v1/chat/completions"},
+		{"OpenRouter", "Anthropic", "/openrouter/v1/messages"},
 	} {
 		p.Choose("Provider", c.provider)
 		p.Choose("Protocol", c.dialect)
@@ -217,6 +220,48 @@ func TestPlaygroundErrors(t *testing.T) {
 	p.Click("button", "Send")
 	answer.WaitText("401", "failed")
 	p.In("region", "Attempts").WaitText("No key was asked")
+}
+
+// TestPlaygroundCache has an answer from the cache: no key was asked for it.
+func TestPlaygroundCache(t *testing.T) {
+	t.Parallel()
+	_, p, up := playground(t, func(int, *testkit.Call) testkit.Answer {
+		return testkit.JSON(200, `{"choices":[{"message":{"role":"assistant","content":"kept"}}],"usage":{"prompt_tokens":2,"completion_tokens":1}}`)
+	}, "RESPONSE_CACHE_TTL=600")
+	p.Uncheck("Stream it")
+	p.Click("button", "Send")
+	p.In("region", "Attempts").WaitText("1, and it serves")
+	p.Click("button", "Send")
+	p.In("region", "Answer").WaitText("kept", "from the cache", "complete")
+	p.In("region", "Attempts").WaitText("no key was asked")
+	chats := 0
+	for _, c := range up.Calls() {
+		if c.Method == http.MethodPost {
+			chats++
+		}
+	}
+	if chats != 1 {
+		t.Errorf("the upstream was asked %d times", chats)
+	}
+}
+
+// TestCopyPlain copies where the browser has no clipboard for pages, as over
+// plain HTTP; the focus stays where it was, in a dialog too.
+func TestCopyPlain(t *testing.T) {
+	t.Parallel()
+	p := LoggedIn(t, Shared(t), "/dashboard/settings")
+	Eval[any](p, `Object.defineProperty(navigator, "clipboard", {value: undefined})`)
+	p.Row("LOG_LEVEL").Click("button", "Copy LOG_LEVEL")
+	if got := p.Copied(); got != "LOG_LEVEL" {
+		t.Errorf("copied %q", got)
+	}
+	p.WaitFocus("Copied")
+	p.In("region", "Storage").Click("button", "How to encrypt them")
+	p.In("dialog", "").Click("button", "Copy")
+	if got := p.Copied(); !strings.Contains(got, "ENCRYPTION_KEY") {
+		t.Errorf("copied %q", got)
+	}
+	p.WaitFocus("Copied")
 }
 
 // TestPlaygroundMissing says what a request lacks, where it lacks it.

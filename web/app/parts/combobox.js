@@ -36,7 +36,8 @@ export function Combobox({ attributes, options, value, onChange, placeholder = "
   const begin = () => {
     if (open) return;
     setOpen(true);
-    setAt(typed === null ? options.indexOf(value) : -1);
+    const chosen = typed === null ? options.indexOf(value) : -1;
+    setAt(chosen < most ? chosen : -1);
   };
   const end = () => {
     setOpen(false);

@@ -17,10 +17,14 @@ export async function copy(text) {
   const area = document.createElement("textarea");
   area.value = text;
   area.className = "sr-only";
-  (document.querySelector("dialog[open]") ?? document.body).append(area);
+  area.readOnly = true; // no keyboard slides in
+  const before = document.activeElement;
+  ([...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body).append(area); // what lies behind a dialog cannot be selected
+  area.focus({ preventScroll: true });
   area.select();
   const done = document.execCommand("copy");
   area.remove();
+  before?.focus?.({ preventScroll: true });
   return done;
 }
 

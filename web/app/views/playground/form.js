@@ -84,8 +84,8 @@ export function Ask({ chosen, models, call, choose, sent }) {
       <div class="field"><span class="label">${t("playground.stream.label")}</span><label class="check in-row"><input type="checkbox" class="switch" role="switch" checked=${d.stream} onChange=${(e) => write({ stream: e.target.checked, touched: true })} /><span>${t("playground.stream")}</span></label></div>
     </div>
     <${TokenField} error=${errors.token} onChange=${() => setErrors({ ...errors, token: "" })} />
-    <div class="btn-row"><${Button} type="submit" class="primary" icon="play" disabled=${on}>${t("playground.send")}<//>
-      <${Button} icon="stop" disabled=${!on} onClick=${stop}>${t("playground.stop")}<//>
+    <div class="btn-row"><${Button} type="submit" class="primary" icon="play" aria-disabled=${String(on)}>${t("playground.send")}<//>
+      <${Button} icon="stop" aria-disabled=${String(!on)} onClick=${stop}>${t("playground.stop")}<//>
       <${Button} class="ghost" icon="code" onClick=${() => copyCurl(call)}>${t("playground.curl")}<//></div>
   </div></form>`; // words: playground.dialect.*
 }
