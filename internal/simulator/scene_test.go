@@ -200,10 +200,11 @@ func TestSceneLog(t *testing.T) {
 	for _, d := range past.Deltas {
 		for _, e := range d.Log {
 			entries[e.ID] = e
-			if e.StartedAt.Before(last) || e.StartedAt.After(curtain) {
-				t.Errorf("a request at %v after one at %v", e.StartedAt, last)
+			ended := e.StartedAt.Add(e.Duration)
+			if ended.Before(last) || ended.After(curtain) {
+				t.Errorf("a request that ended at %v after one at %v", ended, last)
 			}
-			last = e.StartedAt
+			last = ended
 			if len(e.Trail) > 1 {
 				retried++
 			}

@@ -77,16 +77,18 @@ func (s *Scene) log(p gateway.ProviderName) {
 	}
 }
 
-// inOrder puts the entries of all providers into one list, in the order of time:
-// that is how the log lists them.
+// inOrder puts the entries of all providers into one list, in the order in which
+// the requests ended: that is when each is written, and how the log lists them.
 func (s *Scene) inOrder() {
 	var all []gateway.LogEntry
 	for _, p := range gateway.Providers() {
 		all = append(all, s.written[p].Log...)
 		s.written[p].Log = nil
 	}
+	ended := func(e gateway.LogEntry) time.Time { return e.StartedAt.Add(e.Duration) }
+	all = slices.DeleteFunc(all, func(e gateway.LogEntry) bool { return ended(e).After(s.now) })
 	slices.SortFunc(all, func(a, b gateway.LogEntry) int {
-		return cmp.Or(a.StartedAt.Compare(b.StartedAt), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(ended(a).Compare(ended(b)), cmp.Compare(a.ID, b.ID))
 	})
 	s.written[gateway.Ollama].Log = all
 }

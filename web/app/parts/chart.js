@@ -37,7 +37,7 @@ function Tip({ at, title, rows }) {
 }
 
 /** The point that the keys have gone to, in words. */
-const Spoken = ({ at, title, rows }) => html`<span class="sr-only" role="status">${at?.keyed && `${title}: ${rows.map(([, name, value]) => `${name} ${value}`).join(", ")}`}</span>`;
+const Spoken = ({ at, title, rows }) => html`<span class="sr-only" role="status">${at?.keyed && t("list.of", { what: title, of: rows.map(([, name, value]) => `${name} ${value}`).join(t("list.comma")) })}</span>`;
 
 /** The numbers of a chart, for those who do not see it. */
 const Told = ({ label, heads, rows }) => html`<div class="sr-only"><table><caption>${label}</caption><thead><tr>${heads.map((h) => html`<th scope="col">${h}</th>`)}</tr></thead>
@@ -150,7 +150,7 @@ export function MiniBars({ points, label }) {
 }
 
 /** A figure with its unit smaller. */
-export const Figure = ({ of: { value, unit } }) => html`${value}${unit && html` <small>${unit}</small>`}`;
+export const Figure = ({ of: { value, unit } }) => html`${value}${unit && html`${unit === "%" ? "" : " "}<small>${unit}</small>`}`;
 
 /** A count as a figure: whole up to ten millions. */
 export const Count = ({ n }) => html`<${Figure} of=${short(n, 1e8)} />`;

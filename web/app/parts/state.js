@@ -42,8 +42,8 @@ function shares(of) {
 
 /** The bar of all states. of holds the count of each; label says whose they are. */
 export function Health({ of, slim = false, label = t("health.label") }) {
-  const spoken = states.map((s) => `${number(of[s] ?? 0)} ${stateName(s)}`).join(", ");
-  return html`<svg class=${`health${slim ? " slim" : ""}`} role="img" aria-label=${`${label}: ${spoken}`}>
+  const spoken = states.map((s) => `${number(of[s] ?? 0)} ${stateName(s)}`).join(t("list.comma"));
+  return html`<svg class=${`health${slim ? " slim" : ""}`} role="img" aria-label=${t("list.of", { what: label, of: spoken })}>
     ${shares(of).map((w, i) => html`
       ${i > 0 && html`<rect class="gap" x=${`${w.x}%`} width="2" height="100%" />`}
       <rect class=${`f-${w.state}`} x=${`${w.x}%`} width=${`${w.width}%`} height="100%" />

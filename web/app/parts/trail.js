@@ -27,7 +27,7 @@ const most = 8; // dots that are shown
 /** The attempts as dots: round for one that served, square else. Of many some are left out, but never the last. */
 export function Dots({ trail }) {
   if (trail.length === 0) return html`<span class="muted">–</span>`;
-  const label = `${t("trail.attempts", { n: trail.length })}: ${trail.map((s) => said(s.status)).join(", ")}`;
+  const label = t("list.of", { what: t("trail.attempts", { n: trail.length }), of: trail.map((s) => said(s.status)).join(t("list.comma")) });
   const over = trail.length - most;
   const shown = over > 0 ? [...trail.slice(0, most - 1), trail.at(-1)] : trail;
   return html`<span class="dots" role="img" aria-label=${label} title=${label}>${shown.map((s, i) => html`${over > 0 && i === most - 1 && html`<small>+${over}</small>`}<i key=${i} class=${`s-${proved(s)}`}></i>`)}</span>`;

@@ -8,6 +8,7 @@ import { Copy } from "../../parts/copy.js";
 import { MiniBars } from "../../parts/chart.js";
 import { Icon } from "../../parts/icon.js";
 import { When } from "../../parts/time.js";
+import { sourceName } from "../import/names.js";
 import { Account, rate } from "./list.js";
 
 const looks = {
@@ -22,9 +23,15 @@ function title(e) {
   return t(`keys.event.${what}`, { model: e.model ?? "" });
 } // words: keys.event.*
 
+/** Why it happened; of an added key, from which import it came. */
+function detail(e) {
+  const source = /^by import: (.+)$/s.exec(e.detail ?? "")?.[1];
+  return source ? t("told.imported", { source: sourceName(source) }) : reason(e.detail);
+}
+
 function Event({ of: e, provider }) {
   const [state, icon] = looks[e.what] ?? ["info", "info"];
-  const said = e.what === "passed over" ? "" : [reason(e.detail), e.model].filter(Boolean).join(t("list.comma"));
+  const said = e.what === "passed over" ? "" : [detail(e), e.model].filter(Boolean).join(t("list.comma"));
   return html`<li class=${`s-${state}`}><${When} at=${e.at} /><${Icon} name=${icon} /><span>${title(e)}
     ${(said || e.request_id) && html`<small>${said}${e.request_id && html`${said && t("list.comma")}<a href=${address("/dashboard/requests", { provider, open: e.request_id })}>${t("keys.event.attempt", { n: e.attempt ?? 1 })}</a>`}</small>`}</span></li>`;
 }
@@ -42,7 +49,7 @@ export function Hours({ of: k }) {
   const total = k.hours.reduce((n, h) => n + h.total, 0);
   const failed = k.hours.reduce((n, h) => n + h.failure, 0);
   return html`<section><h3>${t("keys.hours")} <span class="hint">${total === 0 ? t("keys.hours.none") : t("keys.hours.sum", { n: total, failed })}</span></h3>
-    ${total > 0 && html`<${MiniBars} points=${k.hours.map((h) => ({ at: h.hour, success: h.success, failure: h.failure }))} label=${`${t("keys.hours")}: ${t("keys.hours.sum", { n: total, failed })}`} />`}</section>`;
+    ${total > 0 && html`<${MiniBars} points=${k.hours.map((h) => ({ at: h.hour, success: h.success, failure: h.failure }))} label=${t("list.of", { what: t("keys.hours"), of: t("keys.hours.sum", { n: total, failed }) })} />`}</section>`;
 }
 
 export const Models = ({ of: k }) => k.refused_models.length > 0 && html`<section><h3>${t("keys.models")}</h3>
@@ -52,7 +59,7 @@ export function Facts({ of: k }) {
   const alone = !k.account || k.account.keys <= 1;
   return html`<section><dl class="facts">
     <dt>${t("keys.account")}</dt><dd><${Account} name=${k.username} />${!alone && html` <a href=${withQuery({ search: k.account.username, status: null, category: null, reason: null, page: null })}>${t("keys.account.keys", { n: k.account.keys, resting: k.account.resting })}</a>`}</dd>
-    <dt>${t("keys.fact.attempts")}</dt><dd>${number(k.total_requests)} ${k.total_requests > 0 && html`<span class="hint">${t("keys.fact.rate", { rate: rate(k) })}</span>`} <a href=${address("/dashboard/requests", { provider: k.provider, key: k.id })}>${t("keys.fact.requests")}</a></dd>
+    <dt>${t("keys.fact.attempts")}</dt><dd>${number(k.total_requests)} ${k.total_requests > 0 && html`<span class="hint">${t("keys.fact.rate", { rate: rate(k) })}</span>`}${k.total_requests > 0 && html` <a href=${address("/dashboard/requests", { provider: k.provider, key: k.id })}>${t("keys.fact.requests")}</a>`}</dd>
     <dt>${t("keys.fact.row")}</dt><dd>${number(k.consecutive_failures)}</dd>
     <dt>${t("keys.fact.success")}</dt><dd><${When} at=${k.last_success} none=${t("keys.never")} /></dd>
     <dt>${t("keys.fact.failure")}</dt><dd><${When} at=${k.last_failure} none=${t("keys.never")} /></dd>
