@@ -6,7 +6,6 @@ import { plainReason, reason, reasonStatus } from "../../lib/reasons.js";
 import { withQuery } from "../../lib/router.js";
 import { rich, t } from "../../lib/words.js";
 import { Button, IconButton, Search } from "../../parts/form.js";
-import { Icon } from "../../parts/icon.js";
 import { State, stateName, states } from "../../parts/state.js";
 import { LinkTabs } from "../../parts/tabs.js";
 import { Hour, Until, When } from "../../parts/time.js";
