@@ -127,7 +127,6 @@ func TestKeysFind(t *testing.T) {
 	}
 	p.Choose("Provider", "Ollama")
 	table.WaitCount("row", "", 8)
-	Admin[any](t, s, "DELETE", "/admin/api-keys?provider=openrouter", map[string]any{"apiKey": secret})
 
 	tabs := p.In("navigation", "Status")
 	tabs.Click("link", "Active 4")
@@ -154,7 +153,7 @@ func TestKeysFind(t *testing.T) {
 	p.WaitURL("/dashboard/keys")
 	table.WaitCount("row", "", 8)
 
-	Admin[any](t, s, "DELETE", "/admin/api-keys?provider=openrouter", map[string]any{"apiKey": secret})
+	Admin[any](t, s, "DELETE", "/admin/api-keys?provider=openrouter", map[string]any{"apiKey": gateway.IDOfKey(secret)})
 	p.Choose("Provider", "OpenRouter")
 	p.WaitURL("/dashboard/keys?provider=openrouter")
 	p.WaitText("No keys yet")

@@ -207,12 +207,12 @@ func TestOverviewLinks(t *testing.T) {
 		DurationMS   float64 `json:"durationMs"`
 	}
 	failure := Admin[struct{ LastFailures []entry }](t, s, "GET", "/admin/overview", nil).LastFailures[0]
+	follow("a failure", p.In("region", "Last failures"), "link", failure.ID, "/dashboard/requests", map[string]string{"provider": failure.Provider, "status": "failed", "open": failure.ID})
+	p.Open("/dashboard")
 	ended := failure.At.Add(time.Duration(failure.DurationMS * float64(time.Millisecond))) // as the list of requests has it
 	if at := Eval[string](p, `document.querySelector("section[aria-label='Last failures'] tbody time").dateTime`); at != ended.UTC().Format("2006-01-02T15:04:05.000Z") {
 		t.Errorf("the last failure ended at %s and not at %s", ended, at)
 	}
-	follow("a failure", p.In("region", "Last failures"), "link", failure.ID, "/dashboard/requests", map[string]string{"provider": failure.Provider, "status": "failed", "open": failure.ID})
-	p.Open("/dashboard")
 	p.In("region", "Needs attention").Row("without encryption").Click("button", "How")
 	p.In("dialog", "Encrypt the stored keys").WaitText("ollama-api-pool encryption on")
 	p.Press("Escape")
