@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
@@ -13,7 +14,7 @@ func TestFormat(t *testing.T) {
 	t.Parallel()
 	p := NewPage(t, Shared(t))
 	p.Open("/stats")
-	for _, c := range []struct{ of, en, zh string }{
+	cases := []struct{ of, en, zh string }{
 		{`number(0)`, "0", "0"},
 		{`number(-0.2)`, "0", "0"},
 		{`number(-12480)`, "-12,480", "-12,480"},
@@ -61,11 +62,15 @@ func TestFormat(t *testing.T) {
 		{`span(7 * 86400 - 1)`, "7\u202fd", "7\u202f天"},
 		{`span(30 * 86400)`, "30\u202fd", "30\u202f天"},
 		{`span(NaN)`, "–", "–"},
-	} {
-		for _, l := range []struct{ code, want string }{{"en", c.en}, {"zh", c.zh}} {
-			if got := p.formatted(l.code, c.of); got != l.want {
-				t.Errorf("%s in %s is %q and not %q", c.of, l.code, got, l.want)
-			}
+	}
+	calls := make([]string, len(cases))
+	for i, c := range cases {
+		calls[i] = c.of
+	}
+	en, zh := p.formatted("en", calls...), p.formatted("zh", calls...)
+	for i, c := range cases {
+		if en[i] != c.en || zh[i] != c.zh {
+			t.Errorf("%s is %q and %q, and not %q and %q", c.of, en[i], zh[i], c.en, c.zh)
 		}
 	}
 }
@@ -101,19 +106,19 @@ func TestFormatTimes(t *testing.T) {
 		if _, err := chromedp.Call(ctx, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: c.zone}); err != nil {
 			t.Fatal(err)
 		}
-		if got := p.formatted("en", c.of); got != c.want {
+		if got := p.formatted("en", c.of)[0]; got != c.want {
 			t.Errorf("%s in %s is %q and not %q", c.of, c.zone, got, c.want)
 		}
 	}
 }
 
-// formatted calls a function of format.js in a language. The module is a new one
+// formatted calls functions of format.js in a language. The module is a new one
 // each time, as formats keep the zone that they were made in.
-func (p *Page) formatted(lang, call string) string {
+func (p *Page) formatted(lang string, calls ...string) []string {
 	p.t.Helper()
-	return inside[string](p, `await `+module("lib/words.js")+`.speak("`+lang+`");
+	return inside[[]string](p, `await `+module("lib/words.js")+`.speak("`+lang+`");
 		window.formats = (window.formats ?? 0) + 1;
 		const { number, shortText, percent, share, millisText, bytes, span, when, day, hour, moment, secondsUntil, zone } =
 			await import(document.querySelector("meta[name=assets]").content + "/app/lib/format.js?" + formats);
-		return `+call)
+		return [`+strings.Join(calls, ", ")+`]`)
 }
