@@ -33,7 +33,7 @@ function accessOf(o) {
 }
 
 /** Follows a reference, also one that may be null. */
-export function resolve(doc, schema) {
+function resolve(doc, schema) {
   if (!schema) return {};
   if (schema.$ref) return { ...doc.components.schemas[schema.$ref.split("/").pop()], ...schema, $ref: undefined };
   const choices = (schema.anyOf ?? schema.oneOf ?? []).filter((c) => c.type !== "null");

@@ -76,9 +76,6 @@ const spelt = (section, word) => {
 /** Whose fault an attempt was: "key+model" → "the key's, for this model". */
 export const scopeName = (scope) => spelt("scope", scope);
 
-/** What became of a request: success, failure, cut, client_closed. */
-export const outcomeName = (outcome) => (known(`outcome.${outcome}`) ? t(`outcome.${outcome}`) : outcome); // words: outcome.*
-
 /** What was done about an attempt, a step of a request as the API tells it. */
 export function actionText(step) {
   let word = step.action === "nothing" && step.ok ? "served" : slug(step.action);

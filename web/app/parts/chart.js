@@ -9,7 +9,7 @@ import { t } from "../lib/words.js";
 import { axes, axisText, beside, byDays, clock, date, hatched, steps, topOf, useChart } from "./plot.js";
 
 /** What a point covers: 13:00 – 14:00, or a day. */
-export function period(at, step, days) {
+function period(at, step, days) {
   const from = new Date(at);
   if (step === "day") return date(from);
   const to = new Date(from.getTime() + steps[step] * 1000);

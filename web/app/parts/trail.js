@@ -12,7 +12,7 @@ import { Icon } from "./icon.js";
  * that served, "resting" for one that is out for a time or for a model,
  * "failed" for one that was refused, "disabled" for nothing.
  */
-export function proved({ ok, scope, status, action }) {
+function proved({ ok, scope, status, action }) {
   if (ok) return "active";
   if (action?.startsWith("rest") || scope === "key+model") return "resting";
   if (scope !== "key" && scope !== "account") return "disabled";

@@ -152,7 +152,7 @@ function Details({ answer, what }) {
         ? html`<${Table} label=${t("import.how")} columns=${columns} rows=${answer.preview.slice(0, shown)} rowKey=${(l) => l.line} />`
         : html`<p class="hint none">${t("import.how.none")}</p>`}
       <p class="hint pad"><${Icon} name="lock" />${t("import.dropped")}</p></div>
-    <div><div class="head-line"><h3>${t("import.bad")}</h3>${answer.invalid.length > 0 && html`<button type="button" class="btn small ghost accent" onClick=${() => download(answer, what)}><${Icon} name="download" />${t("import.bad.all", { n: answer.invalid.length })}</button>`}</div>
+    <div><div class="head-line"><h3>${t("import.bad")}</h3>${answer.invalid.length > 0 && html`<button type="button" class="btn small ghost" onClick=${() => download(answer, what)}><${Icon} name="download" />${t("import.bad.all", { n: answer.invalid.length })}</button>`}</div>
       ${bad.length === 0
         ? html`<p class="hint none">${t("import.bad.none")}</p>`
         : html`<div class="table-wrap"><table aria-label=${t("import.bad")}><thead><tr><th class="num line-no">${columns[0].label}</th><th>${t("import.reason")}</th></tr></thead>

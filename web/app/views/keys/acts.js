@@ -93,7 +93,7 @@ const found = {
 /** Checks one key at once. */
 export async function verifyOne(provider, id) {
   const verdict = await post("/admin/verify-key", { apiKey: id, provider });
-  toast(found[verdict.outcome](verdict));
+  toast((found[verdict.outcome] ?? found.inconclusive)(verdict));
 }
 
 /** Shows a key whole, which the server logs. */

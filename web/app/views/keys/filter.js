@@ -4,7 +4,7 @@ import { query, setQuery } from "../../lib/router.js";
 
 /** The orders that the API knows, with "-" in front where it begins at the end. */
 export const orders = ["-created_at", "created_at", "username", "-username", "status", "-status", "-last_used", "last_used", "-consecutive_failures", "consecutive_failures", "expires_at", "-expires_at"];
-export const sizes = [20, 50, 100, 200];
+const sizes = [20, 50, 100, 200];
 const usualSize = 50;
 
 /** A search that may be a whole key. It is kept in memory alone, never in the address. */

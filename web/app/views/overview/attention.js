@@ -80,7 +80,7 @@ const keyOf = (a) => [a.kind, a.provider, a.reason, a.filter?.status].join(" ");
 export function Attention({ data }) {
   const [how, setHow] = useState(false);
   const found = data?.attention;
-  return html`<section class="panel attention" aria-label=${t("overview.attention")}>
+  return html`<section class="panel" aria-label=${t("overview.attention")}>
     <div class="panel-head"><h2>${t("overview.attention")}</h2></div>
     <ul class="list">
       ${found === undefined

@@ -10,7 +10,7 @@ const heading = /^#{1,6}\s+(.*?)\s*#*$/;
 const row = /^\s*\|.*\|\s*$/;
 
 /** The blocks of a text: { kind: "code" | "table" | "heading" | "list" | "text", … }. */
-export function blocks(text) {
+function blocks(text) {
   const out = [];
   const lines = text.replaceAll("\r\n", "\n").split("\n");
   let last = null; // the block that a line may belong to

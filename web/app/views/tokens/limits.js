@@ -22,7 +22,7 @@ export const usage = (token) => measured
 const tone = (of) => (of >= 100 ? "failed" : of >= 80 ? "resting" : "");
 
 /** All limits in few words. */
-export function summary(limits) {
+function summary(limits) {
   if (!limits) return "";
   const words = [];
   for (const id of ["requestsPerMinute", "requestsPerDay", "tokensPerDay", "concurrent"]) {
