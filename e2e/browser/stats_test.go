@@ -71,11 +71,11 @@ func TestStatsVerdicts(t *testing.T) {
 	s.Import(t, gateway.Ollama, "lin.wei@example.com----ollama-key-that-is-fake-0001")
 	awaitActive(t, s, 1)
 	p.Reload()
-	p.WaitText("Serving", "1 of 1 keys active")
+	p.WaitText("Serving", "1 of 1 key active")
 	Admin[json.RawMessage](t, s, "POST", "/admin/keys/disable", map[string]any{"filter": map[string]string{"status": "all"}, "expect": 1})
 	awaitActive(t, s, 0)
 	p.Reload()
-	p.WaitText("Down", "0 of 1 keys active")
+	p.WaitText("Down", "0 of 1 key active")
 }
 
 // awaitActive waits until the public figures, which are kept for a moment, know
