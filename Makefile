@@ -76,6 +76,13 @@ e2e: test-deps ## run the end-to-end tests against the built program
 pages: test-deps ## run the tests of the web pages in Chromium; RUN=TestKeys narrows it; screenshots in .cache/screens
 	$(GO) -C e2e test -count=1 -run='$(RUN)' ./browser/
 
+.PHONY: screenshots
+screenshots: test-deps ## take the pictures of the READMEs anew, into docs/screenshots
+	$(GO) -C e2e test -count=1 -run='^TestReadmeScreens$$' ./browser/
+	@mkdir -p docs/screenshots
+	@for f in .cache/screens/readme-*.png; do cp "$$f" "docs/screenshots/$${f##*/readme-}"; done
+	@ls -l docs/screenshots
+
 # The program and the clients without the race detector, which would take most
 # of the time; `make e2e` has the same tests with fewer requests.
 .PHONY: faults
