@@ -91,9 +91,9 @@ func palette(counts map[uint32]int, most int) (color.Palette, map[uint32]uint8) 
 	index := map[uint32]uint8{}
 	for n, box := range boxes {
 		best := slices.MaxFunc(box, func(a, b shade) int { return cmp.Compare(a.n, b.n) }).c
-		colours = append(colours, color.RGBA{uint8(best >> 24), uint8(best >> 16), uint8(best >> 8), 255}) //nolint:gosec // its parts
+		colours = append(colours, color.RGBA{uint8(best >> 24), uint8(best >> 16), uint8(best >> 8), 255})
 		for _, s := range box {
-			index[s.c] = uint8(n) //nolint:gosec // 256 at most
+			index[s.c] = uint8(n)
 		}
 	}
 	return colours, index
@@ -137,7 +137,7 @@ func TestSmall(t *testing.T) {
 	in := image.NewRGBA(image.Rect(0, 0, 400, 100))
 	for x := range 400 {
 		for y := range 100 {
-			in.SetRGBA(x, y, color.RGBA{uint8(x * 255 / 400), uint8(y * 2), 90, 255}) //nolint:gosec // less than 256
+			in.SetRGBA(x, y, color.RGBA{uint8(x * 255 / 400), uint8(y * 2), 90, 255})
 		}
 	}
 	draw.Draw(in, image.Rect(0, 0, 400, 40), image.NewUniform(color.RGBA{248, 247, 244, 255}), image.Point{}, draw.Src)

@@ -13,9 +13,16 @@ import (
 
 // allPages are the pages by the names that their screenshots have.
 var allPages = []struct{ name, address string }{
-	{"overview", "/dashboard"}, {"keys", "/dashboard/keys"}, {"import", "/dashboard/import"}, {"tokens", "/dashboard/tokens"},
-	{"analytics", "/dashboard/analytics"}, {"playground", "/dashboard/playground"}, {"requests", "/dashboard/requests"},
-	{"settings", "/dashboard/settings"}, {"stats", "/stats"}, {"api-docs", "/api-docs"},
+	{"overview", "/dashboard"},
+	{"keys", "/dashboard/keys"},
+	{"import", "/dashboard/import"},
+	{"tokens", "/dashboard/tokens"},
+	{"analytics", "/dashboard/analytics"},
+	{"playground", "/dashboard/playground"},
+	{"requests", "/dashboard/requests"},
+	{"settings", "/dashboard/settings"},
+	{"stats", "/stats"},
+	{"api-docs", "/api-docs"},
 }
 
 // startDemo starts the demo with its month of history, in which nothing happens
