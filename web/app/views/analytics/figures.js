@@ -23,6 +23,7 @@ function rows(f) {
   ];
 }
 
+/** The figures; totals is undefined while nothing has come yet. */
 export const Figures = ({ totals }) => html`<dl class="figures">
   ${totals
     ? rows(totals).map(([value, note], i) => html`<div key=${i}><dt>${t(names[i])}</dt><dd>${value.unit === "%" ? html`${value.value}<small>%</small>` : html`<${Figure} of=${value} />`}</dd><dd class="note">${note}</dd></div>`)

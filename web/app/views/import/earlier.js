@@ -25,6 +25,7 @@ const who = (by) => (["api", "command", "schedule"].includes(by) ? t(`import.by.
 /** A count of one that has ended. */
 const count = (j, n) => (j.state === "running" ? html`<span class="muted">–</span>` : number(n ?? 0));
 
+/** The list; list is what useEarlier gave, open the id of the import that is looked at. */
 export function Earlier({ list: { data, error, loading, stale, reload }, open }) {
   const columns = [
     { id: "when", label: t("import.when"), class: "nowrap d", cell: (j) => html`<time datetime=${j.startedAt} title=${moment(j.startedAt)}>${stamp(j.startedAt)}</time>` },

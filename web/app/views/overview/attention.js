@@ -77,6 +77,7 @@ function Entry({ of: a, how }) {
 
 const keyOf = (a) => [a.kind, a.provider, a.reason, a.filter?.status].join(" ");
 
+/** The panel; data is the overview, undefined while nothing has come yet. */
 export function Attention({ data }) {
   const [how, setHow] = useState(false);
   const found = data?.attention;

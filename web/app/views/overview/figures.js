@@ -35,6 +35,7 @@ function rows(data, inFlight) {
 
 const names = ["overview.requests", "overview.rate", "overview.tokens", "overview.first", "overview.flight", "overview.clients"];
 
+/** The figures; data is the overview, inFlight how many requests are in flight now. */
 export const Figures = ({ data, inFlight }) => html`<dl class="figures">
   ${data
     ? rows(data, inFlight).map(([name, value, note]) => html`<div key=${name}><dt>${t(name)}</dt><dd><${Figure} of=${value} /></dd><dd class="note">${note}</dd></div>`)

@@ -16,6 +16,7 @@ const few = 5; // models, unless the list beside it is longer
 const one = (data) => (data && data.provider !== "all" ? data.provider : undefined);
 const bones = (n, cells) => Array.from({ length: n }, (_, i) => html`<tr key=${i}>${cells.map((c, j) => html`<td key=${j} class=${c}><span class=${`bone w${2 + ((i + j) % 3)}`}></span></td>`)}</tr>`);
 
+/** The models that are asked for most, with a link to all of the range. */
 export function Models({ data, range }) {
   const found = data?.topModels.slice(0, Math.max(few, data.rests.length));
   const most = found?.[0]?.requests ?? 0;
@@ -37,6 +38,7 @@ export function Models({ data, range }) {
 
 const soon = 5 * 60000; // ms
 
+/** When resting keys return, and why they rest. */
 export function Rests({ data }) {
   const found = data?.rests;
   const mixed = new Set(found?.map((r) => r.provider)).size > 1;
@@ -68,6 +70,7 @@ const columns = () => [
   { id: "id", label: t("overview.request"), class: "mono nowrap", head: "", cell: (r) => html`<a class="short-id" href=${shown(r)} title=${r.id}>${r.id}</a>` },
 ];
 
+/** The last failures, whatever the range. */
 export function Failures({ data }) {
   const found = data?.lastFailures;
   const off = data?.log.mode === "off";

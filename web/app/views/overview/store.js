@@ -13,6 +13,7 @@ function told(s) {
   return out.length > 0 ? out : s.degraded;
 }
 
+/** The word, or nothing; storage is that of the overview. */
 export function Store({ storage }) {
   const lines = told(storage);
   return lines.length > 0 && html`<div class="note-box s-resting" role="status"><${Icon} name="server" /><div>${lines.map((l, i) => html`<p key=${i}>${l}</p>`)}</div></div>`;

@@ -88,6 +88,7 @@ function actOf(v, stands, provider) {
 /** The provider with the most keys of a state. */
 const mostOf = (stands, state) => stands.providers.reduce((a, b) => (b.states[state] > a.states[state] ? b : a)).provider;
 
+/** The panel; data is the overview, stands what standing made of it. */
 export function Verdict({ data, stands, provider }) {
   if (!data) return html`<${Bones} provider=${provider} />`;
   const v = stands.verdict;

@@ -32,6 +32,7 @@ const orders = {
   created_at: (a, b) => time(a.createdAt) - time(b.createdAt),
 };
 
+/** How they are sorted where the address does not say. */
 export const standardSort = "-requests";
 
 /** Whether a text is a whole token: one is found by it, but it is kept out of the address. */
