@@ -120,9 +120,9 @@ func TestFirstRun(t *testing.T) {
 	guide.Fill("Keys", "not a key at all")
 	guide.Click("button", "Add")
 	guide.WaitText("Line 1: key has a blank inside")
-	guide.Fill("Keys", "lin.wei@example.com----a-fake-password----a-fake-session----"+FakeKey(gateway.Ollama, simulator.FateOK, 0)+"\n"+FakeKey(gateway.Ollama, simulator.FateOK, 1))
+	guide.Fill("Keys", "lin.wei@example.com----a-fake-password----a-fake-session----"+FakeKey(gateway.Ollama, simulator.FateOK, 0)+"\nada@example.com----a-fake-password\n"+FakeKey(gateway.Ollama, simulator.FateOK, 1))
 	guide.Click("button", "Add")
-	guide.WaitText("1 of 3 done", "2 keys added, 2 active.")
+	guide.WaitText("1 of 3 done", "2 keys added, 2 active.", "1 line was left out. Line 2: an e-mail address and what may be a password")
 	if got := Admin[struct{ Total int }](t, s, "GET", "/admin/api-keys", nil); got.Total != 2 {
 		t.Errorf("%d keys are in the pool", got.Total)
 	}
@@ -171,6 +171,29 @@ func TestFirstRunElsewhere(t *testing.T) {
 	guide.WaitText("2 of 3 done", "1 key added, 1 active.", "/openrouter/v1/chat/completions", "$TOKEN")
 	s.Chat(t, token, "openai/gpt-oss-20b", false)
 	guide.WaitText("3 of 3 done")
+}
+
+// TestFirstRunFails is not done before something has been answered.
+func TestFirstRunFails(t *testing.T) {
+	t.Parallel()
+	s := Start(t)
+	p := LoggedIn(t, s, "/dashboard")
+	guide := p.In("region", "Three steps to the first answer")
+	guide.Fill("Keys", FakeKey(gateway.Ollama, simulator.FateRevoked, 0))
+	guide.Click("button", "Add")
+	guide.WaitText("1 of 3 done")
+	guide.Click("button", "Make a token")
+	guide.WaitText("2 of 3 done")
+	token := s.Token(t, "mine")
+	if status, _, err := s.call("POST", "/v1/chat/completions", token, map[string]any{"model": "gpt-oss:20b", "messages": []any{}}); err != nil || status == 200 {
+		t.Fatalf("the call got %d, %v", status, err)
+	}
+	guide.WaitText("2 of 3 done", "The first request has come in, but it failed.")
+	guide.Click("link", "See why")
+	p.WaitURL("/dashboard/requests?status=failed")
+	p.Ready()
+	p.Back()
+	p.Ready()
 }
 
 // TestOverviewLinks follows what is listed to where it is dealt with.

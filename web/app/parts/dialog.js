@@ -4,9 +4,13 @@ import { html, useEffect, useId, useRef, useState } from "../lib/preact.js";
 import { rich, t } from "../lib/words.js";
 import { Icon, Spinner } from "./icon.js";
 
+/** What one wants to begin with in a dialog. */
+const fields = ".body :is(input:not([type=radio]), input:checked, select, textarea, .btn.primary)";
+
 /**
  * A dialog that is open as long as it is drawn. onClose is called by Escape, the
- * cross and a click beside it. The focus goes to what has data-first within.
+ * cross and a click beside it. The focus goes to what has data-first within, else
+ * to its first field, and afterwards back to where it came from.
  */
 export function Dialog({ title, onClose, children, footer, wide = false, busy = false }) {
   const ref = useRef(null);
@@ -14,12 +18,15 @@ export function Dialog({ title, onClose, children, footer, wide = false, busy = 
   const id = useId();
   useEffect(() => {
     const d = ref.current;
+    const before = document.activeElement;
     gone.current = false;
     if (!d.open) d.showModal();
-    d.querySelector("[data-first]")?.focus();
+    (d.querySelector("[data-first]") ?? d.querySelector(fields))?.focus();
     return () => {
       gone.current = true;
       d.close();
+      // A dialog that is out of the page already gives nothing back.
+      if (document.activeElement === document.body) before?.focus();
     };
   }, []);
   const cancel = (e) => {

@@ -65,6 +65,7 @@ export function Shell({ current, children }) {
   const leave = () => logOut().catch(toastError);
   const list = (group) => pages.filter((p) => p.group === group);
   return html`<a class="skip" href="#content">${t("skip")}</a>
+    <${Spoken} name=${current === "" ? t("page.lost") : t(`nav.${current}`)} />
     <div class="app">
       <header class="topbar">
         <button type="button" class="btn ghost square" popovertarget="nav" aria-label=${t("nav.open")} title=${t("nav.open")}><${Icon} name="menu" large /></button>
@@ -87,7 +88,6 @@ export function Shell({ current, children }) {
         ${children}
       </main>
     </div>
-    <${Spoken} name=${current === "" ? t("page.lost") : t(`nav.${current}`)} />
     <${Toasts} />`;
 }
 

@@ -22,12 +22,14 @@ export default function Login() {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState("");
   const field = useRef(null);
-  useEffect(() => field.current?.querySelector("input:not([hidden])")?.focus(), []);
+  const input = () => field.current?.querySelector("input:not([hidden])");
+  useEffect(() => input()?.focus(), []);
   const enter = async (e) => {
     e.preventDefault();
     if (busy) return;
     if (token.trim() === "") {
       setError(t("login.empty"));
+      input()?.focus();
       return;
     }
     setBusy(true);
@@ -37,7 +39,7 @@ export default function Login() {
     } catch (e) {
       setError(told(e));
       setBusy(false);
-      field.current?.querySelector("input:not([hidden])")?.select();
+      input()?.select();
     }
   };
   return html`<div class="login">

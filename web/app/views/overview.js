@@ -3,7 +3,7 @@
 import { html, useEffect, useRef, useState } from "../lib/preact.js";
 import { get } from "../lib/api.js";
 import { zone } from "../lib/format.js";
-import { figures, newest } from "../lib/live.js";
+import { figures, link, newest } from "../lib/live.js";
 import { useLoad } from "../lib/load.js";
 import { query, setQuery } from "../lib/router.js";
 import { t } from "../lib/words.js";
@@ -102,7 +102,7 @@ export default function Overview() {
       <${Providers} all value=${provider} onChange=${(p) => setQuery({ provider: p === "all" ? "" : p })} />
       <${Seg} label=${t("overview.range")} name="range" value=${range} onChange=${(r) => setQuery({ range: r === "24h" ? "" : r })} options=${ranges.map((r) => [r, t(`overview.range.${r}`)])} />
     <//>
-    ${error && data !== undefined && html`<div class="note-box s-resting" role="status"><${Icon} name="offline" /><div>${t("overview.stale", { message: error.message })}</div></div>`}
+    ${error && data !== undefined && link.value !== "away" && html`<div class="note-box s-resting" role="status"><${Icon} name="offline" /><div>${t("overview.stale", { message: error.message })}</div></div>`}
     ${error && data === undefined
       ? html`<section class="panel"><${LoadError} error=${error} retry=${reload} title=${t("overview.error")} /></section>`
       : html`<${Page} data=${shown} busy=${loading} guide=${guide} provider=${provider} range=${range} />`}`; // words: overview.range.*

@@ -1,6 +1,7 @@
 // The settings: what the program runs with, how that stands, and what it keeps.
 import { html, useState } from "../lib/preact.js";
 import { get } from "../lib/api.js";
+import { link } from "../lib/live.js";
 import { useLoad } from "../lib/load.js";
 import { known, rich, t } from "../lib/words.js";
 import { Icon } from "../parts/icon.js";
@@ -39,7 +40,7 @@ export default function View() {
   const all = { data, error, retry };
   const ttl = data?.settings.find((s) => s.name === "RESPONSE_CACHE_TTL")?.value;
   return html`<${PageHead} title=${t("nav.settings")} sub=${data && html`<p class="sub">${t("settings.sub")}</p>`} />
-    ${error && data && html`<div class="note-box s-resting" role="status"><${Icon} name="offline" /><div>${t("settings.stale", { message: error.message })}</div></div>`}
+    ${error && data && link.value !== "away" && html`<div class="note-box s-resting" role="status"><${Icon} name="offline" /><div>${t("settings.stale", { message: error.message })}</div></div>`}
     <${Warnings} data=${data} />
     <div class="cols halves standing"><div class="stack"><${Storage} ...${all} /><${Instances} ...${all} /></div><div class="stack"><${Upstreams} ...${all} /><${Program} ...${all} /></div></div>
     <${Cache} data=${cache.data} error=${cache.error} retry=${cache.reload} ttl=${ttl} />

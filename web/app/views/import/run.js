@@ -88,7 +88,7 @@ function Ended({ job }) {
   return html`<section class="panel" aria-label=${t("import.result")}>
     <div class="panel-head"><h2><${Ending} state=${job.state} /></h2><span class="sub">${begun(job)}</span>
       <div class="actions"><a class="btn small" href=${again}><${Icon} name="plus" />${t("import.again")}</a></div></div>
-    ${job.state !== "done" && html`<div class="panel-body"><div class=${`note-box s-${tones[job.state]}`} role="status"><${Icon} name=${tones[job.state]} /><div>${t(`import.ended.${job.state}`)} ${reason(job.error)}</div></div></div>`}
+    ${job.state !== "done" && html`<div class="panel-body"><div class=${`note-box s-${tones[job.state]}`} role="status"><${Icon} name=${tones[job.state]} /><div>${t(`import.ended.${job.state}`)} ${job.state !== "cancelled" && reason(job.error)}</div></div></div>`}
     ${job.state === "done" && html`<dl class="figures flush" aria-label=${t("import.result")}>
       ${figure("added", c.added, t(c.added > 0 ? "import.end.figure.added.note" : "import.nothing"))}
       ${figure("known", c.existing, t("import.end.figure.known.note"))}
@@ -96,7 +96,7 @@ function Ended({ job }) {
       ${figure("bad", c.bad, t("import.figure.bad.note"))}
     </dl>`}
     ${(job.badListed > 0 || (job.state === "done" && c.added > 0)) && html`<div class="panel-body run ended">
-      <${Families} of=${job.categories} provider=${job.provider} link />
+      ${job.state === "done" && html`<${Families} of=${job.categories} provider=${job.provider} link />`}
       <div class="btn-row">
         ${job.state === "done" && c.added > 0 && html`<a class="btn primary" href=${address("/dashboard/keys", { provider: job.provider, sort: "-created_at" })}><${Icon} name="keys" />${t("import.see")}</a>`}
         ${job.badListed > 0 && html`<a class="btn" href=${`/admin/jobs/${job.id}/bad`} download><${Icon} name="download" />${bad > job.badListed ? t("import.bad.first", { n: job.badListed, of: bad }) : t("import.bad.get", { n: job.badListed })}</a>`}

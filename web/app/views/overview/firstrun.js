@@ -43,7 +43,7 @@ function Paste({ done }) {
       if (got.added + got.existing === 0) setBad(first ? t("overview.first.keys.bad", { line: first.line, reason: reason(first.reason) }) : t("overview.first.keys.none"));
       else {
         setText("");
-        done();
+        done(got.invalid ?? []);
       }
     } catch (e) {
       if (e.name !== "AbortError") setError(e);
@@ -98,25 +98,30 @@ function served() {
 
 /**
  * The guide. data is the overview, keys how many keys there are, ever whether a
- * request has come in; leave is called when it has done its work, null while
+ * request has come in; the last step is done with the first that succeeds. leave is called when it has done its work, null while
  * it has not.
  */
 export function FirstRun({ data, keys, ever, reload, leave }) {
   const [made, setMade] = useState(null);
+  const [bad, setBad] = useState([]); // the lines pasted here that were left out
   const states = figures.value?.states ?? data.states;
   const tokens = Math.max(data.tokens.total, made ? 1 : 0);
-  const done = [keys > 0, tokens > 0, ever];
+  const failing = ever && data.figures.success === 0 && data.figures.failure > 0;
+  const done = [keys > 0, tokens > 0, ever && !failing];
   const current = done.indexOf(false);
   const state = (i) => (done[i] ? "done" : i === current ? "now" : "");
   const link = (text) => html`<a href="/dashboard/playground">${text}</a>`;
+  const failures = (text) => html`<a href="/dashboard/requests?status=failed">${text}</a>`;
+  const imports = (text) => html`<a href="/dashboard/import">${text}</a>`;
   const own = made?.token ?? freshToken.value;
   return html`<section class="panel narrow-panel" aria-labelledby="first">
     <div class="panel-head"><h2 id="first">${t("overview.first.title")}</h2><span class="sub" role="status">${t("overview.first.done", { n: done.filter(Boolean).length })}</span></div>
     <ol class="first">
       <${Step} n="1" state=${state(0)} title=${t("overview.first.keys")}>
         ${done[0]
-          ? html`<p>${t("overview.first.keys.done", { n: keys, active: states.active })}</p>`
-          : html`<p>${rich("overview.first.keys.more")}</p><${Paste} done=${reload} />`}
+          ? html`<p>${t("overview.first.keys.done", { n: keys, active: states.active })}</p>
+            ${bad.length > 0 && html`<div class="note-box s-resting" role="status"><${Icon} name="failed" /><div>${rich("overview.first.keys.left", { n: bad.length, line: bad[0].line, reason: reason(bad[0].reason), imports })}</div></div>`}`
+          : html`<p>${rich("overview.first.keys.more")}</p><${Paste} done=${(left) => { setBad(left); reload(); }} />`}
       <//>
       <${Step} n="2" state=${state(1)} title=${t("overview.first.token")}>
         <p>${done[1] && !made ? t("overview.first.token.done", { n: tokens }) : made ? t("overview.first.token.once") : t("overview.first.token.more")}</p>
@@ -124,9 +129,9 @@ export function FirstRun({ data, keys, ever, reload, leave }) {
         ${!done[1] && html`<${MakeToken} ready=${current === 1} made=${(m) => { setMade(m); freshToken.value = m.token; reload(); }} />`}
       <//>
       <${Step} n="3" state=${state(2)} title=${t("overview.first.call")}>
-        <p>${ever ? t("overview.first.call.done") : !done[1] ? t("overview.first.call.more") : own ? rich("overview.first.call.now", { link }) : rich("overview.first.call.own", { link })}</p>
+        <p>${failing ? rich("overview.first.call.failed", { failures }) : ever ? t("overview.first.call.done") : !done[1] ? t("overview.first.call.more") : own ? rich("overview.first.call.now", { link }) : rich("overview.first.call.own", { link })}</p>
         <${Call} token=${own} provider=${served()} />
-        ${leave && done.every(Boolean) && html`<button type="button" class="btn primary" onClick=${leave}>${t("overview.first.over")}</button>`}
+        ${leave && done[0] && done[1] && ever && html`<button type="button" class="btn primary" onClick=${leave}>${t("overview.first.over")}</button>`}
       <//>
     </ol>
   </section>`;

@@ -1,0 +1,51 @@
+package browser
+
+import "testing"
+
+// TestDialogFocus begins in a dialog where there is something to do, and is
+// afterwards where one was.
+func TestDialogFocus(t *testing.T) {
+	t.Parallel()
+	s := Shared(t)
+	got := Admin[struct {
+		Keys []struct{ ID string } `json:"api_keys"`
+	}](t, s, "GET", "/admin/api-keys?status=active&pageSize=1", nil)
+	p := LoggedIn(t, s, "/dashboard/keys?key="+got.Keys[0].ID)
+	pane := p.Part(".pane")
+	pane.Click("button", "Disable for")
+	p.WaitFocus("1 hour")
+	p.Press("Escape")
+	p.WaitFocus("Disable for…")
+	pane.Click("button", "Delete key")
+	p.WaitFocus("Cancel")
+	p.Press("Escape")
+	p.WaitFocus("Delete key")
+
+	p.Open("/dashboard/tokens")
+	p.Click("link", "New token")
+	p.WaitFocus("Name")
+	p.Press("Escape")
+	p.WaitFocus("New token")
+}
+
+// TestLoginFocus stays in the field that is empty.
+func TestLoginFocus(t *testing.T) {
+	t.Parallel()
+	p := NewPage(t, Shared(t))
+	p.Open("/dashboard")
+	p.Click("button", "Log in")
+	p.WaitText("Enter the admin token.")
+	p.WaitFocus("Admin token")
+}
+
+// TestShortPages do not scroll by the little that is there for screen readers.
+func TestShortPages(t *testing.T) {
+	t.Parallel()
+	p := LoggedIn(t, Start(t), "/dashboard")
+	for _, path := range []string{"/dashboard", "/dashboard/keys", "/dashboard/tokens"} {
+		p.Open(path)
+		if over := Eval[int](p, `document.documentElement.scrollHeight - innerHeight`); over > 0 {
+			t.Errorf("%s is %d pixels too high", path, over)
+		}
+	}
+}
