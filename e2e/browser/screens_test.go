@@ -174,7 +174,7 @@ func (p *Page) picture(name string) {
 	// The version is that of a test.
 	Eval[any](p, `(document.querySelectorAll(".build").forEach(e => e.hidden = true), scrollTo(0, 0))`)
 	data, err := capture(p.ctx)
-	if err == nil {
+	if err == nil && !program.Race { // which makes that take ten times as long
 		data, err = small(data)
 	}
 	if err == nil {
