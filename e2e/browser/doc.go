@@ -7,8 +7,9 @@
 //
 //	go -C e2e test -run TestX ./browser/
 //
-// With -race the program is built with the race detector, too; without it the
-// build is quicker, which is pleasant while one works on a page. Screenshots lie
+// With -race the program behind Shared and StartRaced is built with the race
+// detector, too; without it the build is quicker, which is pleasant while one
+// works on a page. Screenshots lie
 // in .cache/screens below the root, that of a test that failed as
 // failed-<test>.png.
 //

@@ -335,7 +335,7 @@ const slowest = 1500
 // file and the page stays quick.
 func TestImportHundredThousand(t *testing.T) {
 	t.Parallel()
-	s := StartQuick(t)
+	s := Start(t)
 	p := LoggedIn(t, s, "/dashboard/import")
 	Eval[bool](p, `(() => {
 		window.longest = 0;

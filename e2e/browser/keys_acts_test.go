@@ -284,7 +284,7 @@ func TestKeysProviderOff(t *testing.T) {
 // TestKeysHundredThousand searches, sorts and turns pages among 100,000 keys.
 func TestKeysHundredThousand(t *testing.T) {
 	t.Parallel()
-	s := StartQuick(t)
+	s := Start(t)
 	importMany(t, s, 100_000)
 	p := LoggedIn(t, s, "/dashboard/keys?sort=username")
 	p.WaitText("1–50 of 100,000", "many-000000")

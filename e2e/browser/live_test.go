@@ -83,7 +83,7 @@ const firstView = 200_000
 // and the figures are there.
 func TestHundredThousandKeys(t *testing.T) {
 	t.Parallel()
-	s := StartQuick(t)
+	s := Start(t)
 	const many = 100_000
 	var lines strings.Builder
 	for n := range many {

@@ -56,7 +56,7 @@ func runAll(m *testing.M) (code int, err error) {
 var scratch string
 
 // buildQuick builds the program without the race detector, which makes it many
-// times slower: for a test that gives it a hundred thousand keys.
+// times slower.
 var buildQuick = sync.OnceValues(func() (string, error) {
 	if !program.Race {
 		return built, nil

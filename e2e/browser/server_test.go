@@ -50,20 +50,22 @@ func FakeKey(p gateway.ProviderName, fate simulator.Fate, n int) string {
 }
 
 // Start starts a server of the test's own that knows no key. The settings are
-// lines for the environment.
+// lines for the environment. It is built without the race detector, as some
+// fifty of them would take minutes more; Shared and StartRaced have it.
 func Start(t testing.TB, settings ...string) *Server {
-	t.Helper()
-	return startProgram(t, built, settings...)
-}
-
-// StartQuick is Start for a test that needs a program without the race detector.
-func StartQuick(t testing.TB, settings ...string) *Server {
 	t.Helper()
 	path, err := buildQuick()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return startProgram(t, path, settings...)
+}
+
+// StartRaced is Start with the race detector where the tests have it: for what
+// happens at the same time as something else.
+func StartRaced(t testing.TB, settings ...string) *Server {
+	t.Helper()
+	return startProgram(t, built, settings...)
 }
 
 func startProgram(t testing.TB, path string, settings ...string) *Server {
@@ -99,7 +101,7 @@ func newServer(path, home string, settings ...string) (*Server, error) {
 	s := &Server{Upstream: simulator.New(simulator.Options{Keys: known}), port: port}
 	s.upstream = httptest.NewServer(s.Upstream)
 	s.Process = program.New(path, home, append([]string{
-		"LISTEN_ADDR=" + addr, "SHUTDOWN_GRACE=2s",
+		"LISTEN_ADDR=" + addr, "SHUTDOWN_GRACE=10s",
 		"OLLAMA_BASE_URL=" + s.upstream.URL, "OPENROUTER_BASE_URL=" + s.upstream.URL + simulator.OpenRouterPath,
 	}, settings...)...)
 	return s, nil

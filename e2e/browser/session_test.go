@@ -11,7 +11,7 @@ import (
 // the right one, and is done.
 func TestLoginElsewhere(t *testing.T) {
 	t.Parallel()
-	s := Start(t)
+	s := StartRaced(t)
 	p := LoggedIn(t, s, "/dashboard/nowhere")
 	p.Expect(http.StatusNotFound, http.StatusForbidden)
 	again := func() {

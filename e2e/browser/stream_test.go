@@ -32,7 +32,7 @@ func (p *Page) awaitLink(want string) {
 // turn within seconds, and follows events again when they come.
 func TestEventsHeldBack(t *testing.T) {
 	t.Parallel()
-	s := Start(t)
+	s := StartRaced(t)
 	s.Import(t, gateway.Ollama, FakeKey(gateway.Ollama, simulator.FateOK, 0))
 	px := behind(t, s)
 	px.follow(func(_ http.ResponseWriter, r *http.Request) {
@@ -130,7 +130,7 @@ func TestStreamEnds(t *testing.T) {
 // and loads what it shows anew, once.
 func TestServerKilled(t *testing.T) {
 	t.Parallel()
-	s := Start(t)
+	s := StartRaced(t)
 	px := behind(t, s)
 	p := px.open(t, s, "/dashboard/tokens")
 	p.record()
@@ -253,7 +253,7 @@ func TestSilence(t *testing.T) {
 // one of them has the stream, and another one takes it over.
 func TestManyWindows(t *testing.T) {
 	t.Parallel()
-	s := Start(t)
+	s := StartRaced(t)
 	px := behind(t, s)
 	first := px.window(t, s)
 	first.LogIn()
