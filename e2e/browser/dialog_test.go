@@ -21,6 +21,14 @@ func TestDialogFocus(t *testing.T) {
 	p.Press("Escape")
 	p.WaitFocus("Delete key")
 
+	p.Open("/dashboard/keys?status=active&pageSize=5")
+	p.Check("Select this page")
+	p.Click("button", "Select all")
+	p.In("region", "Selected keys").Click("button", "Verify")
+	p.Await("focus on what verifies", `/^Verify \d+ keys$/.test(document.activeElement.innerText)`)
+	p.Press("Escape")
+	p.WaitFocus("Verify")
+
 	p.Open("/dashboard/tokens")
 	p.Click("link", "New token")
 	p.WaitFocus("Name")

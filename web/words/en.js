@@ -1266,6 +1266,8 @@ export default {
   "told.all-resting": "every {provider} key is out of quota",
   "told.body-long": "request body is larger than {bytes} bytes",
   "told.checked": "{reason}, found by a check",
+  "told.database-away": "The database ({place}) is out of reach since {since}: nothing can be read from it or changed until it is back; clients are served meanwhile",
+  "told.database-down": "The database is out of reach since {since}; clients are served meanwhile.",
   "told.everybody": "the upstream refuses every key at present: {reason}",
   "told.imported": "by import: {source}",
   "told.late": "{provider} did not answer in time",

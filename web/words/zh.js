@@ -1266,6 +1266,8 @@ export default {
   "told.all-resting": "{provider} 的所有密钥都已用完限额",
   "told.body-long": "请求体超过 {bytes} 字节",
   "told.checked": "{reason}（验证时发现）",
+  "told.database-away": "数据库（{place}）自 {since} 起无法连接，恢复之前无法读取和修改；客户端请求照常处理",
+  "told.database-down": "数据库自 {since} 起无法连接，客户端请求照常处理。",
   "told.everybody": "上游目前拒绝所有密钥：{reason}",
   "told.imported": "来自导入：{source}",
   "told.late": "{provider} 未在时限内应答",

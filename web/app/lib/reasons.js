@@ -15,6 +15,8 @@ const told = [
   [/^a web page instead of an answer \(status (?<status>\d+)\)$/, "told.web-page"],
   [/^by import: (?<source>.+)$/s, "told.imported"],
   [/^longer than (?<bytes>\d+) bytes$/, "told.line-long"],
+  [/^the database \((?<place>.+)\) is out of reach since (?<since>[-\d]{10} [:\d]{8}) UTC: /, "told.database-away"],
+  [/^the database is out of reach since (?<since>[-\d]{10}T[:\d]{8}Z)(: |$)/, "told.database-down"],
   [/^every (?<provider>\w+) key is out of quota; .+$/, "told.all-resting"],
   [/^every key that was tried is out of quota \(last: (?<reason>.+)\)$/, "told.tried-resting"],
   [/^the upstream refused every key that was tried \(last: (?<reason>.+)\)$/, "told.tried-refused"],
@@ -58,6 +60,7 @@ function inner(found) {
   if (vars.reason) vars.reason = reason(vars.reason);
   if (vars.limit) vars.limit = reason(vars.limit);
   if (vars.provider) vars.provider = names[vars.provider] ?? vars.provider;
+  if (vars.since) vars.since = hour(vars.since.replace(/^(\S+) (\S+)$/, "$1T$2Z"));
   if (vars.bytes) vars.bytes = number(Number(vars.bytes));
   return vars;
 }

@@ -66,6 +66,11 @@ export function Confirm({ title, children, count = 1, label, act, onClose, destr
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState(null);
   const id = useId();
+  const submit = useRef(null);
+  // While it waits it cannot have the focus, which is then on the cross.
+  useEffect(() => {
+    if (ready && !destroys && document.activeElement?.closest("dialog > header")) submit.current?.focus();
+  }, [ready]);
   const open = ready && (count <= typedAbove || !destroys || typed.replace(/[\s,.]/g, "") === String(count));
   const run = async (e) => {
     e.preventDefault();
@@ -82,7 +87,7 @@ export function Confirm({ title, children, count = 1, label, act, onClose, destr
   };
   const asks = destroys && count > typedAbove;
   const footer = html`<button type="button" class="btn" data-first=${(destroys && !asks) || undefined} disabled=${busy} onClick=${onClose}>${t("cancel")}</button>
-    <button type="submit" form=${`${id}-form`} class=${`btn ${destroys ? "destroy" : "primary"}`} data-first=${!destroys || undefined} disabled=${!open || busy} aria-busy=${busy}>${busy && html`<${Spinner} />`}${label}</button>`;
+    <button ref=${submit} type="submit" form=${`${id}-form`} class=${`btn ${destroys ? "destroy" : "primary"}`} data-first=${!destroys || undefined} disabled=${!open || busy} aria-busy=${busy}>${busy && html`<${Spinner} />`}${label}</button>`;
   return html`<${Dialog} title=${title} onClose=${onClose} busy=${busy} footer=${footer}>
     <form id=${`${id}-form`} class="form" onSubmit=${run}>
       <div>${children}</div>

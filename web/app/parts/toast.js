@@ -33,7 +33,7 @@ function expire(id, ms) {
 /** Shows what a call failed with. A call that was given up is no failure. */
 export function toastError(error, text = t("error.act")) {
   if (error.name === "AbortError") return;
-  toast({ state: "failed", text, more: error.request ? t("error.request", { message: error.message, id: error.request }) : error.message });
+  toast({ state: "failed", text, more: error.request ? t("error.request", { message: error.message, id: error.request }).replaceAll("`", "") : error.message });
 }
 
 const dismiss = (id) => (shown.value = shown.peek().filter((o) => o.id !== id));

@@ -3,6 +3,7 @@ import { html, useState } from "../lib/preact.js";
 import { get } from "../lib/api.js";
 import { link } from "../lib/live.js";
 import { useLoad } from "../lib/load.js";
+import { reason } from "../lib/reasons.js";
 import { known, rich, t } from "../lib/words.js";
 import { Icon } from "../parts/icon.js";
 import { PageHead } from "../parts/shell.js";
@@ -27,7 +28,7 @@ function Warnings({ data }) {
   const [how, setHow] = useState(false);
   if (!data || data.warnings.length + data.storage.degraded.length === 0) return null;
   return html`<div class="note-box s-resting" role="status"><${Icon} name="failed" /><div>
-    ${data.storage.degraded.map((d) => html`<p key=${d} lang="en">${d}</p>`)}
+    ${data.storage.degraded.map((d) => html`<p key=${d} lang=${reason(d) === d ? "en" : undefined}>${reason(d)}</p>`)}
     ${data.warnings.map((w) => html`<p key=${w}>${told(w)}${unencrypted(w) && html` <button type="button" class="link" onClick=${() => setHow(true)}>${t("settings.storage.how")}</button>`}</p>`)}
   </div></div>
   ${how && html`<${Encrypt} onClose=${() => setHow(false)} />`}`;

@@ -23,7 +23,7 @@ function beside(k) {
   if (k.status === "expired") return k.expires_at && day(k.expires_at);
   if (k.status === "disabled") {
     const by = t(k.disabled_reason === "auto" ? "keys.row.auto" : "keys.row.manual");
-    return k.disabled_until ? html`${by}${t("list.comma")}<${Hour} at=${k.disabled_until} />` : by;
+    return k.disabled_until ? html`${by}${t("list.comma")}${rich("keys.row.until", { at: html`<${Hour} at=${k.disabled_until} />` })}` : by;
   }
   return k.expires_at && Date.parse(k.expires_at) - Date.now() < week ? ahead(k.expires_at, "keys.row.expires") : null;
 }
