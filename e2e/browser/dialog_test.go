@@ -1,6 +1,11 @@
 package browser
 
-import "testing"
+import (
+	"testing"
+
+	"ollama-api-pool/internal/gateway"
+	"ollama-api-pool/internal/simulator"
+)
 
 // TestDialogFocus begins in a dialog where there is something to do, and is
 // afterwards where one was.
@@ -56,4 +61,17 @@ func TestShortPages(t *testing.T) {
 			t.Errorf("%s is %d pixels too high", path, over)
 		}
 	}
+}
+
+// TestRevokeKnowsUse asks what has become of a token since it was listed.
+func TestRevokeKnowsUse(t *testing.T) {
+	t.Parallel()
+	s := Start(t)
+	s.Import(t, gateway.Ollama, FakeKey(gateway.Ollama, simulator.FateOK, 0))
+	token := s.Token(t, "in use")
+	p := LoggedIn(t, s, "/dashboard/tokens")
+	p.Row("in use").WaitText("never")
+	s.Chat(t, token, "gpt-oss:20b", false)
+	p.Click("button", "Revoke in use")
+	p.In("dialog", "Revoke").WaitText("1 request")
 }

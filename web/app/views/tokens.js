@@ -25,6 +25,11 @@ export default function View() {
   const [going, setGoing] = useState(null); // the one to be revoked
   const q = query.value;
   const open = data?.tokens.find((k) => k.id === q.token);
+  const leaving = going && (data?.tokens.find((k) => k.id === going.id) ?? going);
+  const ask = (k) => {
+    setGoing(k);
+    reload(); // the question says how much it is used
+  };
   const shut = () => setQuery({ token: "", new: "" });
   useEffect(() => {
     if (data && q.token && !open) {
@@ -52,13 +57,13 @@ export default function View() {
     <section class="panel fits" aria-label=${t("tokens.title")}>
       ${error && !data ? html`<${LoadError} error=${error} retry=${reload} />`
         : data?.tokens.length === 0 ? html`<${Blank} icon="tokens" title=${t("tokens.none")} acts=${act}>${t("tokens.none.more")}<//>`
-        : html`<${List} tokens=${data?.tokens} error=${error} loading=${loading} revoke=${setGoing} />`}
+        : html`<${List} tokens=${data?.tokens} error=${error} loading=${loading} revoke=${ask} />`}
     </section>
     ${q.new && html`<${TokenForm} token=${null} onClose=${shut} done=${done} />`}
     ${open && html`<${TokenForm} key=${open.id} token=${open} onClose=${shut} done=${done} />`}
     ${made && html`<${Made} made=${made} onClose=${() => setMade(null)} />`}
     ${going && html`<${Confirm} title=${t("tokens.revoke.title", { name: going.name })} label=${t("tokens.revoke")} act=${() => revoke(going)} onClose=${() => setGoing(null)}>
-      <p>${going.requestCount > 0 ? t("tokens.revoke.used", { n: going.requestCount, at: going.lastUsed ? moment(going.lastUsed) : "–" }) : t("tokens.revoke.unused")}</p>
+      <p>${leaving.requestCount > 0 ? t("tokens.revoke.used", { n: leaving.requestCount, at: leaving.lastUsed ? moment(leaving.lastUsed) : "–" }) : t("tokens.revoke.unused")}</p>
       <p>${rich("tokens.revoke.more")}</p>
     <//>`}`;
 }
