@@ -75,3 +75,16 @@ func TestRevokeKnowsUse(t *testing.T) {
 	p.Click("button", "Revoke in use")
 	p.In("dialog", "Revoke").WaitText("1 request")
 }
+
+// TestRailFits has nothing in the narrow navigation that does not fit there.
+func TestRailFits(t *testing.T) {
+	t.Parallel()
+	p := LoggedIn(t, Shared(t), "/dashboard/settings")
+	for _, lang := range []string{"", "zh"} {
+		p.Look(View{Width: 768, Lang: lang})
+		p.Reload()
+		if over := Eval[string](p, `(n => [...n.querySelectorAll("a, button")].filter((e) => e.getBoundingClientRect().right > n.clientWidth).map((e) => e.title).join())(document.getElementById("nav"))`); over != "" {
+			t.Errorf("in %q these stand out: %s", lang, over)
+		}
+	}
+}
