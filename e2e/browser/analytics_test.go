@@ -44,11 +44,6 @@ func chartHeads(p *Page) []string {
 	return Eval[[]string](p, `[...document.querySelectorAll(".chart.canvas th[scope=col]")].slice(1).map(e => e.textContent)`)
 }
 
-func TestAnalyticsLook(t *testing.T) {
-	t.Parallel()
-	Matrix(t, Shared(t), "analytics", "/dashboard/analytics", nil)
-}
-
 // The figures and tables say what the API says, for the provider, the range and
 // the order that the address names.
 func TestAnalytics(t *testing.T) {

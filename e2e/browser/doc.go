@@ -46,12 +46,13 @@
 // origin. What a test provokes it declares first: p.Expect(401) or
 // p.Expect("net::ERR_CONNECTION_REFUSED") must come, p.Tolerate(…) may.
 //
-// Matrix looks at a page in every width, theme and language, with screenshots
-// and axe. Each page has one such test:
+// TestDemo looks at every page as it opens, in every width, theme and language,
+// with screenshots and axe. Matrix does that where a page is in a state of its
+// own:
 //
-//	func TestKeysLook(t *testing.T) {
+//	func TestKeyPanelLook(t *testing.T) {
 //		t.Parallel()
-//		Matrix(t, Shared(t), "keys", "/dashboard/keys", nil)
+//		Matrix(t, Shared(t), "keys-panel", "/dashboard/keys?key="+id, nil)
 //	}
 //
 // The keys that FakeKey names have a fate at the simulated upstream; Server.Fill

@@ -12,12 +12,6 @@ import (
 	"ollama-api-pool/internal/simulator"
 )
 
-// TestImportLook looks at the three steps of an import.
-func TestImportLook(t *testing.T) {
-	t.Parallel()
-	Matrix(t, Shared(t), "import", "/dashboard/import", nil)
-}
-
 // TestImportPreviewLook looks at what the server makes of a file.
 func TestImportPreviewLook(t *testing.T) {
 	t.Parallel()

@@ -2,9 +2,12 @@ package browser
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -45,11 +48,26 @@ func runAll(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	scratch = dir
+	if err := waitTogether(); err != nil {
+		return 0, err
+	}
 	code = m.Run()
 	if err := stopShared(); err != nil {
 		return 0, err
 	}
 	return code, stopBrowser()
+}
+
+// waitTogether lets more tests run at a time than there are processors, unless
+// the command says how many: most of their time they wait for a page.
+func waitTogether() error {
+	flag.Parse()
+	said := false
+	flag.Visit(func(f *flag.Flag) { said = said || f.Name == "test.parallel" })
+	if said {
+		return nil
+	}
+	return flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
 }
 
 // scratch is a directory that is removed at the end.

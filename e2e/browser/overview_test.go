@@ -15,12 +15,6 @@ import (
 	"ollama-api-pool/internal/simulator"
 )
 
-// TestOverviewLook looks at the overview in every view.
-func TestOverviewLook(t *testing.T) {
-	t.Parallel()
-	Matrix(t, Shared(t), "overview", "/dashboard", func(p *Page) { p.In("main", "").Wait("heading", "") })
-}
-
 // TestFirstRunLook looks at the first-run guide in every view.
 func TestFirstRunLook(t *testing.T) {
 	t.Parallel()
@@ -169,7 +163,7 @@ func TestFirstRunElsewhere(t *testing.T) {
 	guide.WaitText("1 of 3 done", "1 token made.")
 	s.Import(t, gateway.OpenRouter, FakeKey(gateway.OpenRouter, simulator.FateOK, 0))
 	guide.WaitText("2 of 3 done", "1 key added, 1 active.", "/openrouter/v1/chat/completions", "$TOKEN")
-	s.Chat(t, token, "openai/gpt-oss-20b", false)
+	s.Chat(t, token, "openai/gpt-oss-20b:free", false)
 	guide.WaitText("3 of 3 done")
 }
 
@@ -232,8 +226,8 @@ func TestOverviewLinks(t *testing.T) {
 	failure := Admin[struct{ LastFailures []entry }](t, s, "GET", "/admin/overview", nil).LastFailures[0]
 	follow("a failure", p.In("region", "Last failures"), "link", failure.ID, "/dashboard/requests", map[string]string{"provider": failure.Provider, "status": "failed", "open": failure.ID})
 	p.Open("/dashboard")
-	ended := failure.At.Add(time.Duration(failure.DurationMS * float64(time.Millisecond))) // as the list of requests has it
-	if at := Eval[string](p, `document.querySelector("section[aria-label='Last failures'] tbody time").dateTime`); at != ended.UTC().Format("2006-01-02T15:04:05.000Z") {
+	ended := failure.At.Add(time.Duration(failure.DurationMS * float64(time.Millisecond)))                                                                                                                                                               // as the list of requests has it
+	if at := Eval[string](p, `document.querySelector("section[aria-label='Last failures'] tbody time").dateTime`); at != ended.UTC().Format("2006-01-02T15:04:05.000Z") && at != ended.Add(-time.Millisecond).UTC().Format("2006-01-02T15:04:05.000Z") { // the page counts in whole milliseconds
 		t.Errorf("the last failure ended at %s and not at %s", ended, at)
 	}
 	p.In("region", "Needs attention").Row("without encryption").Click("button", "How")

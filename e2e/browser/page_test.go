@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
@@ -73,11 +74,23 @@ func newPage(t testing.TB, s *Server, origin string, parent context.Context, opt
 	}
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
+	if err := allowCopies(ctx); err != nil {
+		t.Fatalf("let a window copy: %v", err)
+	}
 	if err := p.watchFromNowOn(ctx); err != nil {
 		t.Fatalf("watch a window: %v", err)
 	}
 	p.Look(View{Width: 1440})
 	return p
+}
+
+// allowCopies gives pages what a person's click gives them: the clipboard.
+func allowCopies(ctx context.Context) error {
+	_, err := chromedp.CallBrowser(ctx, browser.SetPermission, browser.SetPermissionParams{
+		Permission: &browser.PermissionDescriptor{Name: "clipboard-write"}, Setting: browser.PermissionSettingGranted,
+		BrowserContextID: chromedp.FromContext(ctx).BrowserContextID,
+	})
+	return err
 }
 
 // end closes the window and fails the test over what went wrong in it.

@@ -406,7 +406,6 @@ func TestPlaygroundLook(t *testing.T) {
 	s := Start(t)
 	s.Import(t, gateway.Ollama, FakeKey(gateway.Ollama, simulator.FateOverQuota, 0), FakeKey(gateway.Ollama, simulator.FateOK, 0))
 	token := s.Token(t, "looker")
-	Matrix(t, s, "playground", "/dashboard/playground", nil)
 	Matrix(t, s, "playground-answer", "/dashboard/playground", func(p *Page) {
 		Eval[any](p, `{
 			const field = document.querySelector("input[type=password]");

@@ -156,9 +156,3 @@ func TestSettingsSession(t *testing.T) {
 		t.Error("there is still a session")
 	}
 }
-
-// TestSettingsLook looks at the settings.
-func TestSettingsLook(t *testing.T) {
-	t.Parallel()
-	Matrix(t, Shared(t), "settings", "/dashboard/settings", nil)
-}

@@ -10,11 +10,6 @@ import (
 	"ollama-api-pool/internal/gateway"
 )
 
-func TestStatsLook(t *testing.T) {
-	t.Parallel()
-	Matrix(t, Shared(t), "stats", "/stats", nil)
-}
-
 // The public page shows what the public figures say, to everybody, and nothing
 // that is secret.
 func TestStats(t *testing.T) {

@@ -12,12 +12,6 @@ import (
 	"ollama-api-pool/internal/simulator"
 )
 
-// TestTokensLook looks at the list of tokens.
-func TestTokensLook(t *testing.T) {
-	t.Parallel()
-	Matrix(t, Shared(t), "tokens", "/dashboard/tokens", nil)
-}
-
 // TestTokenFormLook looks at the form of a new token.
 func TestTokenFormLook(t *testing.T) {
 	t.Parallel()

@@ -171,10 +171,11 @@ func capture(ctx context.Context) ([]byte, error) {
 	return res.Data, nil
 }
 
-// Matrix opens an address at 1440 and 390 pixels, light and dark, English and
-// Chinese, keeps a screenshot of each, and fails the test where the page scrolls
-// sideways, or where axe finds a serious fault. What prepare does, nil for
-// nothing, is done after each loading: once for each width and language.
+// Matrix opens an address, where a page is in a state of its own, so that every
+// pair of width, theme and language is seen together, keeps a screenshot of
+// each, and fails the test where the page scrolls sideways, or where axe finds a
+// serious fault. What prepare does, nil for nothing, is done after each loading.
+// TestDemo sees every page as it opens in all of them.
 func Matrix(t *testing.T, s *Server, name, address string, prepare func(p *Page)) {
 	t.Helper()
 	p := NewPage(t, s)
@@ -184,25 +185,22 @@ func Matrix(t *testing.T, s *Server, name, address string, prepare func(p *Page)
 
 func (p *Page) matrix(name, address string, prepare func(p *Page)) {
 	p.t.Helper()
-	for _, lang := range []string{"", "zh"} {
-		for _, width := range []int{1440, 390} {
-			p.Look(View{Width: width, Lang: lang})
-			p.Open(address)
-			if prepare != nil {
-				prepare(p)
-			}
-			for _, dark := range []bool{false, true} {
-				p.Look(View{Width: width, Dark: dark, Lang: lang})
-				p.Settle()
-				if over := p.SideScroll(); over > 0 {
-					p.t.Errorf("%s at %s: the page is %d pixels wider than the window: %s", address, p.view, over, p.widest())
-				}
-				if lang == "" {
-					p.Axe()
-				}
-				p.Screenshot(name)
-			}
+	for _, v := range []View{
+		{Width: 1440}, {Width: 1440, Dark: true, Lang: "zh"}, {Width: 390, Lang: "zh"}, {Width: 390, Dark: true},
+	} {
+		p.Look(v)
+		p.Open(address)
+		if prepare != nil {
+			prepare(p)
 		}
+		p.Settle()
+		if over := p.SideScroll(); over > 0 {
+			p.t.Errorf("%s at %s: the page is %d pixels wider than the window: %s", address, p.view, over, p.widest())
+		}
+		if v.Lang == "" {
+			p.Axe()
+		}
+		p.Screenshot(name)
 	}
 }
 
