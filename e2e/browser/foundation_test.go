@@ -1,6 +1,8 @@
 package browser
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -95,9 +97,16 @@ func TestNewVersion(t *testing.T) {
 	p.Open("/dashboard/settings")
 	p.record()
 	p.Await("events", "live.joins.value === 1")
+	looked := px.asked("GET /dashboard")
 	px.endStreams()
 	p.Await("events again", "live.joins.value === 2")
-	time.Sleep(200 * time.Millisecond)
+	p.until("a look at the version", func(context.Context) error {
+		if px.asked("GET /dashboard") == looked {
+			return errors.New("the page has not looked")
+		}
+		return nil
+	})
+	p.Settle()
 	if p.Count("button", "Reload") != 0 {
 		t.Error("the same version is taken for another one")
 	}

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // bench draws a list in the page whose calls the test answers by hand: calls[n]
@@ -120,7 +119,7 @@ func TestScroll(t *testing.T) {
 		p.Await("the place", "Math.abs(scrollY - "+quoted(y)+") < 2")
 	}
 	Eval[any](p, "scrollTo(0, 2400)")
-	time.Sleep(500 * time.Millisecond)
+	p.Await("the place to be kept", "history.state?.y === 2400")
 	nav := p.In("navigation", "Main")
 	nav.Click("link", "Tokens")
 	p.WaitText("billing-service")
@@ -136,7 +135,7 @@ func TestScroll(t *testing.T) {
 	inside[any](p, module("lib/router.js")+`.setQuery({search: "x"}, {replace: true})`)
 	p.Ready()
 	at(1300)
-	time.Sleep(500 * time.Millisecond)
+	p.Await("the place to be kept", "history.state?.y === 1300")
 	p.Reload()
 	Eval[any](p, tall)
 	at(1300)
