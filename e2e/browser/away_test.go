@@ -27,3 +27,16 @@ func TestDatabaseAway(t *testing.T) {
 	p.Click("button", "退出登录")
 	p.Await("a message with the request", `/起无法连接.*（请求 fake-request）/s.test(document.querySelector(".toasts").innerText)`)
 }
+
+// TestInternalError names the request once, and where to look.
+func TestInternalError(t *testing.T) {
+	t.Parallel()
+	p := LoggedIn(t, Shared(t), "/dashboard/tokens?new=1")
+	Eval[any](p, `void (window.through = window.fetch, window.fetch = (url, options) => options?.method === "POST"
+		? Promise.resolve(new Response('{"error":{"message":"internal error, request id fake-request","type":"internal_error","code":"internal_error","param":null}}',
+			{status: 500, headers: {"Content-Type": "application/json", "X-Request-Id": "fake-request"}})) : window.through(url, options))`)
+	d := p.In("dialog", "New token")
+	d.Fill("Name", "never made")
+	d.Click("button", "Make token")
+	d.WaitText("The server failed; its log says why (request fake-request)")
+}

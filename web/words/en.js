@@ -1270,6 +1270,7 @@ export default {
   "told.database-down": "The database is out of reach since {since}; clients are served meanwhile.",
   "told.everybody": "the upstream refuses every key at present: {reason}",
   "told.imported": "by import: {source}",
+  "told.internal": "The server failed; its log says why",
   "told.late": "{provider} did not answer in time",
   "told.line-long": "line is longer than {bytes} bytes",
   "told.moved": "the filter chooses {now} {now:key|keys} by now, not {then}; nothing was changed",

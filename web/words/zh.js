@@ -1270,6 +1270,7 @@ export default {
   "told.database-down": "数据库自 {since} 起无法连接，客户端请求照常处理。",
   "told.everybody": "上游目前拒绝所有密钥：{reason}",
   "told.imported": "来自导入：{source}",
+  "told.internal": "服务器出错，原因见其日志",
   "told.late": "{provider} 未在时限内应答",
   "told.line-long": "该行超过 {bytes} 字节",
   "told.moved": "筛选结果现为 {now} 个密钥，不再是 {then} 个；没有作任何更改",

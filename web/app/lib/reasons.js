@@ -15,6 +15,7 @@ const told = [
   [/^a web page instead of an answer \(status (?<status>\d+)\)$/, "told.web-page"],
   [/^by import: (?<source>.+)$/s, "told.imported"],
   [/^longer than (?<bytes>\d+) bytes$/, "told.line-long"],
+  [/^internal error, request id \S+$/, "told.internal"], // the id is told beside it
   [/^the database \((?<place>.+)\) is out of reach since (?<since>[-\d]{10} [:\d]{8}) UTC: /, "told.database-away"],
   [/^the database is out of reach since (?<since>[-\d]{10}T[:\d]{8}Z)(: |$)/, "told.database-down"],
   [/^every (?<provider>\w+) key is out of quota; .+$/, "told.all-resting"],
