@@ -3,6 +3,8 @@ package browser
 import (
 	"regexp"
 	"testing"
+
+	"ollama-api-pool/internal/testkit"
 )
 
 // away is what the server says while its database is out of reach.
@@ -39,4 +41,17 @@ func TestInternalError(t *testing.T) {
 	d.Fill("Name", "never made")
 	d.Click("button", "Make token")
 	d.WaitText("The server failed; its log says why (request fake-request)")
+}
+
+// TestPlaygroundStopEarly does not blame the server for an answer that was not
+// waited for.
+func TestPlaygroundStopEarly(t *testing.T) {
+	t.Parallel()
+	_, p, _ := playground(t, func(int, *testkit.Call) testkit.Answer { return testkit.Silent() })
+	p.Tolerate("net::ERR_ABORTED")
+	p.Click("button", "Send")
+	p.In("region", "Answer").WaitText("waiting")
+	p.Click("button", "Stop")
+	p.In("region", "Answer").WaitText("stopped by you")
+	p.In("region", "Attempts").WaitText("Stopped before an answer began")
 }

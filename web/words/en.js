@@ -743,6 +743,7 @@ export default {
   "playground.attempts.n": "{n}",
   "playground.attempts.none": "No key was asked: the request was refused before that.",
   "playground.attempts.served": "{n}, {n:and it serves|the last one serves}",
+  "playground.attempts.stopped": "Stopped before an answer began, which would have named the request.",
   "playground.attempts.unsent": "The server could not be reached.",
   "playground.cached": "from the cache",
   "playground.code": "The same in code",

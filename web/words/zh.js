@@ -743,6 +743,7 @@ export default {
   "playground.attempts.n": "{n} 次",
   "playground.attempts.none": "未使用任何密钥：请求在此之前已被拒绝。",
   "playground.attempts.served": "{n} 次，最后一次成功",
+  "playground.attempts.stopped": "在应答开始前停止，因此没有请求 ID。",
   "playground.attempts.unsent": "无法连接服务器。",
   "playground.cached": "来自缓存",
   "playground.code": "用代码调用",

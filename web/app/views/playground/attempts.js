@@ -31,7 +31,7 @@ function Body({ r }) {
   if (r.log === "off") return html`<p class="hint">${rich("playground.log.off", { settings: (text) => html`<a href="/dashboard/settings?q=REQUEST_LOG">${text}</a>` })}</p>`;
   if (r.log === "missing" && r.phase === "failed" && r.attempts === 0) return html`<p class="hint">${t("playground.attempts.none")}</p>`;
   if (r.log === "missing") return html`<p class="hint">${t("playground.log.missing")}</p>`;
-  if (!running() && !r.id) return html`<p class="hint">${t("playground.attempts.unsent")}</p>`;
+  if (!running() && !r.id) return html`<p class="hint">${t(r.phase === "stopped" ? "playground.attempts.stopped" : "playground.attempts.unsent")}</p>`;
   return html`<p class="hint">${t("playground.log.later")}</p>`;
 }
 
