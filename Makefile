@@ -66,10 +66,11 @@ test-deps:
 	@scripts/test-deps
 
 # A module of its own, whose tests build the program: Go's test cache cannot
-# see that, hence -count=1.
+# see that, hence -count=1. One package after the other, because Chromium takes
+# the time by which instances are to agree.
 .PHONY: e2e
 e2e: test-deps ## run the end-to-end tests against the built program
-	CGO_ENABLED=1 $(GO) -C e2e test $(RACE) -count=1 ./...
+	CGO_ENABLED=1 $(GO) -C e2e test $(RACE) -p 1 -count=1 ./...
 
 # Without the race detector, which `make e2e` has: for who works on a page.
 .PHONY: pages
